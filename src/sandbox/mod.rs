@@ -1,0 +1,13 @@
+//! Our stand-in for Microsoft 365: sign-in, Graph mail, faults and a ledger, on loopback.
+//!
+//! It knows nothing of the bridge: no file in here may name one outside `sandbox/`, so that a
+//! mistake of ours cannot cancel itself out. It is strict (closed request schemas), it has a memory,
+//! and where Microsoft's behaviour is not documented it has a switch (see [`world::Switches`]).
+//!
+//! ```text
+//!  request ─► journal ─► faults ─► identity            /{tenant}/oauth2/v2.0/…
+//!                            └───► throttle ─► mail    /v1.0/…
+//!                                                └───► ledger: a row for each copy delivered
+//! ```
+
+pub mod world;

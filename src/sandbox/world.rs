@@ -1,0 +1,140 @@
+//! What the sandbox knows: a tenant, its users, and the switches for what nobody is sure of.
+
+use std::sync::{Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A work account with a mailbox.
+#[derive(Debug, Clone, Serialize)]
+pub struct User {
+    /// Entra's object id; also the `id` of Graph's user resource.
+    pub object_id: Uuid,
+    /// userPrincipalName and mail.
+    pub address: String,
+    pub display_name: String,
+    /// Further addresses of the mailbox (`proxyAddresses` with `smtp:`).
+    pub aliases: Vec<String>,
+    /// Other mailboxes this user has Send As on.
+    pub send_as: Vec<String>,
+}
+
+/// One switch for each fact about Microsoft 365 that public material does not settle.
+///
+/// The default is the reading best supported; `POST /_sandbox/switches` takes any subset.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// An oversize MIME body answers 413, or (reported once) 200 with nothing sent.
+    pub oversize_mime: OversizeMime,
+    /// Largest raw MIME taken, in octets. Documented: a 4 MB request body; reported: 2240 KB raw.
+    pub mime_octets_max: usize,
+    /// Custom `X-` headers are lost in a mailbox that never used the name (reported).
+    pub lose_x_headers: bool,
+    /// The Message-ID of a MIME submission is kept on the wire.
+    pub keep_message_id: bool,
+    /// A 202 may carry a Retry-After (reported); retrying then duplicates.
+    pub retry_after_on_202: bool,
+    /// Each use of a refresh token returns a new one and leaves the old one valid (documented for
+    /// Entra); `false` revokes the old one at once, as strict servers do.
+    pub old_refresh_token_stays_valid: bool,
+    /// `expires_in` is a number, or (reported) a string.
+    pub expires_in_as_string: bool,
+    /// The 4 requests in flight are counted by mailbox, or by application whatever the mailbox.
+    pub concurrency_by: ConcurrencyBy,
+    /// Retry-After of throttling answers: whole seconds, a fraction, or none.
+    pub throttle_retry_after: ThrottleRetryAfter,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum OversizeMime {
+    Status413,
+    Status200NothingSent,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ConcurrencyBy {
+    Mailbox,
+    Application,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleRetryAfter {
+    Seconds,
+    Fraction,
+    Absent,
+}
+
+impl Default for Switches {
+    fn default() -> Switches {
+        Switches {
+            oversize_mime: OversizeMime::Status413,
+            mime_octets_max: 2240 * 1024,
+            lose_x_headers: false,
+            keep_message_id: true,
+            retry_after_on_202: false,
+            old_refresh_token_stays_valid: true,
+            expires_in_as_string: false,
+            concurrency_by: ConcurrencyBy::Mailbox,
+            throttle_retry_after: ThrottleRetryAfter::Seconds,
+        }
+    }
+}
+
+/// The tenant. Everything in it is fixed at start but for the switches.
+#[derive(Debug)]
+pub struct World {
+    pub tenant_id: Uuid,
+    pub users: Vec<User>,
+    switches: Mutex<Switches>,
+}
+
+impl World {
+    /// `seed` makes the ids the same in every run.
+    pub fn new(addresses: &[String], seed: u64) -> World {
+        let id = |what: &str| {
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("sandbox:{seed}:{what}").as_bytes())
+        };
+        let users = addresses
+            .iter()
+            .map(|address| User {
+                object_id: id(address),
+                address: address.clone(),
+                display_name: display_name(address),
+                aliases: Vec::new(),
+                send_as: Vec::new(),
+            })
+            .collect();
+        World { tenant_id: id("tenant"), users, switches: Mutex::default() }
+    }
+
+    /// A user by address (any of them, case aside) or object id.
+    pub fn user(&self, key: &str) -> Option<&User> {
+        self.users.iter().find(|user| {
+            user.address.eq_ignore_ascii_case(key)
+                || user.object_id.to_string().eq_ignore_ascii_case(key)
+                || user.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(key))
+        })
+    }
+
+    pub fn switches(&self) -> MutexGuard<'_, Switches> {
+        self.switches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// `adele.vance@contoso.example` → `Adele Vance`.
+fn display_name(address: &str) -> String {
+    let local = address.split('@').next().unwrap_or(address);
+    local
+        .split(['.', '-', '_'])
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let mut letters = word.chars();
+            letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
+        })
+        .collect::<Vec<String>>()
+        .join(" ")
+}
