@@ -40,7 +40,9 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let task = tokio::spawn(run(connection, waiting));
         tokio::spawn(async {
-            if let Err(error) = task.await {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
                 // A change panicked: what its transaction held is gone, and so is the connection.
                 die(&error);
             }
