@@ -2,6 +2,7 @@
 pub mod account;
 pub mod graph;
 pub mod retry;
+pub mod mime;
 pub mod sandbox;
 pub mod store;
 pub mod submission;
