@@ -108,7 +108,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// RFC 9110 §5.6.7, in the one form that is still sent (IMF-fixdate).
 fn http_date(text: &str) -> Option<SystemTime> {
     let zoned = jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned_datetime(text).ok()?;
-    Some(zoned.timestamp().into())
+    SystemTime::try_from(zoned.timestamp()).ok()
 }
 
 #[cfg(test)]
