@@ -10,4 +10,15 @@
 //!                                                └───► ledger: a row for each copy delivered
 //! ```
 
+pub mod header;
+pub mod identity;
+pub mod ledger;
+pub mod mail;
+pub mod message;
+pub mod mime;
+pub mod odata;
+pub mod recipients;
+pub mod schema;
+pub mod throttle;
+pub mod user;
 pub mod world;

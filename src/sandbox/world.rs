@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::{identity, ledger, mail, throttle};
+
 /// A work account with a mailbox.
 #[derive(Debug, Clone, Serialize)]
 pub struct User {
@@ -90,6 +92,10 @@ pub struct World {
     pub tenant_id: Uuid,
     pub users: Vec<User>,
     switches: Mutex<Switches>,
+    pub identity: identity::Identity,
+    pub mail: mail::Mail,
+    pub ledger: ledger::Ledger,
+    pub throttle: throttle::Throttle,
 }
 
 impl World {
@@ -108,7 +114,15 @@ impl World {
                 send_as: Vec::new(),
             })
             .collect();
-        World { tenant_id: id("tenant"), users, switches: Mutex::default() }
+        World {
+            tenant_id: id("tenant"),
+            users,
+            switches: Mutex::default(),
+            identity: identity::Identity::default(),
+            mail: mail::Mail::default(),
+            ledger: ledger::Ledger::default(),
+            throttle: throttle::Throttle::default(),
+        }
     }
 
     /// A user by address (any of them, case aside) or object id.
