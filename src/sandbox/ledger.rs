@@ -32,6 +32,15 @@ pub enum Via {
     Json,
 }
 
+impl Via {
+    pub fn name(self) -> &'static str {
+        match self {
+            Via::Mime => "MIME",
+            Via::Json => "JSON",
+        }
+    }
+}
+
 /// A mail as delivered; its recipients share it.
 #[derive(Debug)]
 pub struct Message {
@@ -126,6 +135,10 @@ impl Ledger {
 
     pub fn copies(&self) -> Vec<MailCopy> {
         self.book().copies.clone()
+    }
+
+    pub fn throttled_count(&self) -> usize {
+        self.book().throttled.len()
     }
 
     pub fn clear(&self) {

@@ -241,7 +241,7 @@ fn send_json(
     }
     let SendMail { message, save_to_sent_items: save } =
         serde_json::from_value(value).map_err(|error| undeserialisable(&error))?;
-    let octets = message.to_mime().map_err(unserialisable)?;
+    let octets = message.to_mime(&sender.mailbox.address).map_err(unserialisable)?;
     let mail = Submitted::read(&octets).map_err(unfit)?;
     sender.check_from(&mail.from)?;
     // Reported: a JSON message makes the mailbox know the name of a header field from then on.

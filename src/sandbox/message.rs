@@ -122,8 +122,8 @@ impl Message {
         self.internet_message_headers.iter().map(|header| header.name.to_lowercase())
     }
 
-    /// RFC 5322 octets with all recipients in the header.
-    pub fn to_mime(&self) -> Result<Vec<u8>, Unfit> {
+    /// RFC 5322 octets with all recipients in the header. `mailbox` is where receipts go to.
+    pub fn to_mime(&self, mailbox: &str) -> Result<Vec<u8>, Unfit> {
         let mut mime = MessageBuilder::new();
         if let Some(from) = &self.from {
             mime = mime.from(list(std::slice::from_ref(from))?);
@@ -139,7 +139,7 @@ impl Message {
             }
         }
         mime = mime.subject(self.subject.as_deref().unwrap_or_default());
-        for (name, value) in self.fields()? {
+        for (name, value) in self.fields(mailbox)? {
             mime = mime.header(name, Text::new(value));
         }
         let octets = mime.body(self.mime_body()?).write_to_vec();
@@ -147,8 +147,8 @@ impl Message {
     }
 
     /// The fields beside recipients and subject.
-    fn fields(&self) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Unfit> {
-        let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    fn fields<'a>(&'a self, mailbox: &'a str) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Unfit> {
+        let mut fields: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         let mut add = |name: &'static str, value| fields.push((Cow::Borrowed(name), value));
         if let Some(id) = self.internet_message_id.as_deref().filter(|id| !id.is_empty()) {
             add("Message-ID", id.into());
@@ -156,12 +156,11 @@ impl Message {
         if let Some(importance @ ("low" | "high")) = self.importance.as_deref() {
             add("Importance", importance.into());
         }
-        let from = self.from.as_ref().map(|from| from.email_address.address.as_str());
         if self.is_read_receipt_requested == Some(true) {
-            add("Disposition-Notification-To", from.unwrap_or_default().into());
+            add("Disposition-Notification-To", mailbox.into());
         }
         if self.is_delivery_receipt_requested == Some(true) {
-            add("Return-Receipt-To", from.unwrap_or_default().into());
+            add("Return-Receipt-To", mailbox.into());
         }
         for property in &self.single_value_extended_properties {
             let known = |(id, _): &&(&str, &str)| property.id.eq_ignore_ascii_case(id);
@@ -262,7 +261,9 @@ mod tests {
 
     fn mime(message: serde_json::Value) -> Result<String, Unfit> {
         let message: Message = serde_json::from_value(message).unwrap();
-        message.to_mime().map(|octets| String::from_utf8(octets).unwrap())
+        message
+            .to_mime("adele.vance@contoso.example")
+            .map(|octets| String::from_utf8(octets).unwrap())
     }
 
     fn to(address: &str) -> serde_json::Value {

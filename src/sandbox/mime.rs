@@ -150,7 +150,7 @@ fn edit(field: &Field<'_>, edits: &Edits<'_>) -> Edit {
     if field.is("Message-ID") && (!edits.keep_message_id || field.text().is_empty()) {
         return Edit::Replace(edits.message_id.to_owned());
     }
-    // An empty From or Date field is one that is missing.
+    // An empty From is a missing one.
     if field.is("From") && field.text().is_empty() {
         return Edit::Drop;
     }
