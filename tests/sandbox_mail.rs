@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postbridge::sandbox::identity::Caller;
+use postbridge::sandbox;
+use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::world::{OversizeMime, ThrottleRetryAfter, World};
-use postbridge::sandbox::{ledger, mail, page, throttle};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -31,9 +31,7 @@ impl Sandbox {
         world.users[0].aliases = vec!["adele@contoso.example".to_owned()];
         world.users[0].send_as = vec![SALES.to_owned()];
         let world = Arc::new(world);
-        let routes = mail::router().merge(ledger::router()).merge(page::router());
-        let throttled = axum::middleware::from_fn_with_state(Arc::clone(&world), throttle::layer);
-        let app = routes.layer(throttled).with_state(Arc::clone(&world));
+        let app = sandbox::router(Arc::clone(&world));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -42,11 +40,12 @@ impl Sandbox {
 
     /// An access token of Adele's.
     fn token(&self, scopes: &[&str]) -> String {
-        let token = format!("token {}", scopes.join(" "));
-        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let user = self.world.users[0].object_id;
-        self.world.identity.accept(&token, Caller { user, scopes, application: "app".to_owned() });
-        token
+        let client_id = "app".to_owned();
+        let grant = Grant { user, client_id, scopes: scopes.clone(), nonce: None };
+        let now = self.world.clock.now();
+        self.world.identity.grants().issue(now, &grant, &scopes).access_token
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
@@ -362,13 +361,33 @@ async fn the_fifth_mail_in_flight_is_throttled_and_the_ledger_says_so() {
     let answer = sandbox.send_mime(&given).await;
     answer.is(429, "ApplicationThrottled");
     assert_eq!(answer.message, "Application is over its MailboxConcurrency limit.");
+    // Not even a fault can happen to it: throttling stands outside, so that a delay is in flight.
+    let busy = json!({"answer": {"status": 503, "code": "ErrorServerBusy"}});
+    let script =
+        json!({"faults": [{"method": "POST", "route": "/v1.0/*", "every": true, "do": busy}]});
+    let set = sandbox.post("/_sandbox/faults").json(&script).send().await.unwrap();
+    assert_eq!(set.status().as_u16(), 204, "{}", set.text().await.unwrap());
+    sandbox.send_mime(&given).await.is(429, "ApplicationThrottled");
     drop(in_flight);
+    sandbox.send_mime(&given).await.is(503, "ErrorServerBusy");
+    let delete = sandbox.client.delete(format!("{}/_sandbox/faults", sandbox.url));
+    delete.send().await.unwrap();
     sandbox.send_mime(&given).await.is(202, "");
     let ledger = sandbox.ledger().await;
     assert_eq!(ledger["mails"].as_array().unwrap().len(), 1);
-    let row = json!({"seq": 1, "mailbox": ADELE, "application": "app",
-        "limit": "MailboxConcurrency", "retry_after": "1.128"});
-    assert_eq!(ledger["throttled"], json!([row]));
+    let row = |seq: u64| {
+        json!({"seq": seq, "mailbox": ADELE, "application": "app", "limit": "MailboxConcurrency",
+            "retry_after": "1.128"})
+    };
+    assert_eq!(ledger["throttled"], json!([row(1), row(2)]));
+    let requests: Value = sandbox.get("/_sandbox/requests").await.json().await.unwrap();
+    let statuses: Vec<_> =
+        requests.as_array().unwrap().iter().map(|r| r["status"].clone()).collect();
+    assert_eq!(json!(statuses), json!([429, 429, 503, 202]));
+
+    let reset = sandbox.post("/_sandbox/reset").send().await.unwrap();
+    assert!(reset.status().is_success());
+    assert_eq!(sandbox.ledger().await, json!({"mails": [], "invitations": [], "throttled": []}));
 }
 
 #[tokio::test]

@@ -7,16 +7,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::answer::RequestIds;
 use super::odata::ODataError;
 use super::world::{ConcurrencyBy, ThrottleRetryAfter, World};
 
@@ -49,9 +50,8 @@ struct Lane {
     mailbox: Option<Uuid>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Throttle {
-    started: Instant,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -60,12 +60,6 @@ struct Counts {
     in_flight: HashMap<Lane, usize>,
     /// When each of the last requests came; at most [`REQUESTS_MAX`] of them.
     recent: HashMap<Lane, VecDeque<Duration>>,
-}
-
-impl Default for Throttle {
-    fn default() -> Throttle {
-        Throttle { started: Instant::now(), counts: Arc::default() }
-    }
 }
 
 /// The right to be in flight; gives it back when dropped.
@@ -138,7 +132,12 @@ fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
 
 /// The layer around the Graph routes. A request without a valid token is not anybody's yet: it
 /// passes uncounted, and its route refuses it.
-pub async fn layer(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
+pub async fn layer(
+    State(world): State<Arc<World>>,
+    ids: RequestIds,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(path) = request.uri().path().strip_prefix("/v1.0/") else {
         return next.run(request).await;
     };
@@ -152,7 +151,7 @@ pub async fn layer(State(world): State<Arc<World>>, request: Request, next: Next
         let switches = world.switches();
         (switches.concurrency_by, switches.throttle_retry_after)
     };
-    let now = world.throttle.started.elapsed();
+    let now = Duration::try_from(world.clock.now().as_duration()).unwrap_or_default();
     match world.throttle.admit(&caller.application, mailbox, by, now) {
         Ok(in_flight) => {
             let response = next.run(request).await;
@@ -163,7 +162,7 @@ pub async fn layer(State(world): State<Arc<World>>, request: Request, next: Next
             let retry_after = written(refused.wait, retry_after);
             let address = world.user(&mailbox.to_string()).map_or("", |user| &user.address);
             world.ledger.throttle(address, &caller.application, refused.limit, retry_after.clone());
-            too_many(refused.limit, retry_after).into_response()
+            too_many(refused.limit, retry_after).answer(&ids)
         }
     }
 }
