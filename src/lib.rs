@@ -4,6 +4,7 @@ pub mod entra;
 pub mod graph;
 pub mod retry;
 pub mod mime;
+pub mod cli;
 pub mod sandbox;
 pub mod store;
 pub mod submission;
