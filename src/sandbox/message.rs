@@ -119,6 +119,9 @@ struct ExtendedProperty {
     value: Option<String>,
 }
 
+/// Name and value.
+type HeaderField<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 const MESSAGE_ID: &str = "Message-ID";
 
 /// MAPI properties that are header fields: PidTagInReplyToId, PidTagInternetReferences,
@@ -166,8 +169,8 @@ impl Message {
     }
 
     /// The fields beside recipients and subject.
-    fn fields<'a>(&'a self, stamp: &Stamp<'a>) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Unfit> {
-        let mut fields: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    fn fields<'a>(&'a self, stamp: &Stamp<'a>) -> Result<Vec<HeaderField<'a>>, Unfit> {
+        let mut fields: Vec<HeaderField<'a>> = Vec::new();
         let mut add = |name: &'static str, value| fields.push((Cow::Borrowed(name), value));
         if let Some(id) = self.internet_message_id.as_deref().filter(|id| !id.is_empty()) {
             add(MESSAGE_ID, id.into());
