@@ -243,12 +243,6 @@ fn send_json(
         serde_json::from_value(value).map_err(|error| undeserialisable(&error))?;
     let octets = message.to_mime(&sender.stamp(&fresh)).map_err(unserialisable)?;
     let mail = Submitted::read(&octets).map_err(unfit)?;
-    sender.check_from(&mail.from)?;
-    // Reported: a JSON message makes the mailbox know the name of a header field from then on.
-    let mut mailboxes = world.mail.mailboxes();
-    let mailbox = mailboxes.entry(sender.mailbox.object_id).or_default();
-    mailbox.known_x_headers.extend(message.x_headers());
-    drop(mailboxes);
     deliver(world, sender, switches, Submission { mail, via: Via::Json, save, fresh })
 }
 
@@ -290,14 +284,18 @@ fn deliver(
     let kept = mail.message_id().filter(|_| switches.keep_message_id);
 
     let mut mailboxes = world.mail.mailboxes();
-    let known = mailboxes.entry(*object_id).or_default().known_x_headers.clone();
+    let known = &mut mailboxes.entry(*object_id).or_default().known_x_headers;
+    // Reported: a JSON message makes the mailbox know the name of a header field from then on.
+    if via == Via::Json {
+        known.extend(mail.x_headers());
+    }
     let edits = Edits {
         mailbox: address,
         display_name,
         message_id: &fresh.message_id,
         keep_message_id: switches.keep_message_id,
         date: &fresh.date,
-        known_x_headers: switches.lose_x_headers.then_some(&known),
+        known_x_headers: switches.lose_x_headers.then_some(&*known),
     };
     let message = Message {
         mailbox: address.clone(),

@@ -134,11 +134,6 @@ const HEADER_PROPERTIES: [(&str, &str); 4] = [
 ];
 
 impl Message {
-    /// Names of the custom header fields, in lower case.
-    pub fn x_headers(&self) -> impl Iterator<Item = String> {
-        self.internet_message_headers.iter().map(|header| header.name.to_lowercase())
-    }
-
     /// RFC 5322 octets with all recipients in the header.
     pub fn to_mime(&self, stamp: &Stamp<'_>) -> Result<Vec<u8>, Unfit> {
         let mut mime = MessageBuilder::new();
