@@ -115,13 +115,13 @@ pub async fn unknown_route(
     graph_error(&ids, StatusCode::BAD_REQUEST, "RequestBroker--ParseUri", message)
 }
 
+/// RFC 6750 §3, as Graph words it; goes with every 401.
+pub const CHALLENGE: &str = r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize""#;
+
 /// 401 for a bearer that is nobody's.
 pub fn bearer_error(ids: &RequestIds, problem: super::identity::BearerProblem) -> Response {
     let code = super::identity::BearerProblem::CODE;
     let mut answer = graph_error(ids, StatusCode::UNAUTHORIZED, code, &problem.to_string());
-    let challenge = HeaderValue::from_static(
-        r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize""#,
-    );
-    answer.headers_mut().insert("www-authenticate", challenge);
+    answer.headers_mut().insert("www-authenticate", HeaderValue::from_static(CHALLENGE));
     answer
 }

@@ -140,5 +140,8 @@ async fn world(State(world): State<Arc<World>>) -> Json<Value> {
 async fn reset(State(world): State<Arc<World>>) -> StatusCode {
     world.faults.set(Script::default());
     world.journal.clear();
+    world.throttle.clear();
+    world.mail.clear();
+    world.ledger.clear();
     StatusCode::NO_CONTENT
 }

@@ -9,6 +9,9 @@ use super::clock::Clock;
 use super::faults::Faults;
 use super::identity::Identity;
 use super::journal::Journal;
+use super::ledger::Ledger;
+use super::mail::Mail;
+use super::throttle::Throttle;
 
 /// A work account with a mailbox.
 #[derive(Debug, Clone, Serialize)]
@@ -101,6 +104,9 @@ pub struct World {
     pub identity: Identity,
     pub faults: Faults,
     pub journal: Journal,
+    pub throttle: Throttle,
+    pub mail: Mail,
+    pub ledger: Ledger,
     switches: Mutex<Switches>,
 }
 
@@ -133,6 +139,9 @@ impl World {
             clock,
             faults: Faults::default(),
             journal: Journal::default(),
+            throttle: Throttle::default(),
+            mail: Mail::default(),
+            ledger: Ledger::default(),
             switches: Mutex::default(),
         }
     }
