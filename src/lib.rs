@@ -1,10 +1,10 @@
 //! postbridge: SMTP submission and iCalendar invites in, Microsoft Graph out.
 pub mod account;
+pub mod cli;
 pub mod entra;
 pub mod graph;
-pub mod retry;
 pub mod mime;
-pub mod cli;
+pub mod retry;
 pub mod sandbox;
 pub mod store;
 pub mod submission;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::sandbox::ca::CA_FILE;
 use crate::sandbox::{Options, Sandbox};
 
 /// Runs a stand-in for Microsoft 365 (sign-in, Graph mail, faults) on loopback.
@@ -14,7 +15,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)))]
     pub listen: SocketAddr,
 
-    /// Address of HTTPS, under a private CA that is made at each start.
+    /// Address of HTTPS, under a private CA of the sandbox's own.
     #[arg(long, value_name = "ADDRESS")]
     pub https: Option<SocketAddr>,
 
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     pub automatic: bool,
 
-    /// Directory that the CA certificate is written to.
+    /// Directory that the CA certificate and the server's key are kept in.
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     pub state: PathBuf,
 }
@@ -55,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     println!("  graph     {url}/v1.0");
     println!("  requests  {url}/_sandbox/requests");
     if let Some(https) = sandbox.https_url() {
-        println!("  https     {https}  (CA: {})", args.state.join("sandbox-ca.pem").display());
+        println!("  https     {https}  (CA: {})", args.state.join(CA_FILE).display());
     }
     println!("  tenant    {}", sandbox.world().tenant_id);
     for user in &sandbox.world().users {
