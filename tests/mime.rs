@@ -332,6 +332,14 @@ fn several_to_fields_become_one_and_white_folds_go() {
 }
 
 #[test]
+fn a_mail_that_ends_within_its_header_is_completed() {
+    let mail = format!("From: {ADELE}\r\nTo: {ALEX}");
+    let got = run(mail.as_bytes(), &envelope(Some(ADELE), &[ALEX])).unwrap();
+    let completed = COMPLETED.map(|line| line.trim_start_matches('+')).join("\r\n");
+    assert_eq!(String::from_utf8(got).unwrap(), format!("{mail}\r\n{completed}\r\n\r\n"));
+}
+
+#[test]
 fn odd_but_certain_address_lists() {
     let quoted = "\"a b\"@contoso.example";
     check_head(

@@ -121,6 +121,21 @@ pub fn compose(
     Ok(output)
 }
 
+/// The subject of a mail, decoded (RFC 2047), for a person to know it by. It is text from outside:
+/// whoever shows it must see to control characters. `None` where there is none to be read.
+pub fn subject(head: &[u8]) -> Option<String> {
+    let (head, _) = header::split(head).ok()?;
+    let fields = header::fields(head).ok()?;
+    let field = fields.iter().find(|field| field.is("Subject"))?;
+    // More than anybody will read; encoded words are decoded no further.
+    let value = field.value.get(..field.value.len().min(2_000))?;
+    let line = [value, b"\r\n"].concat();
+    match mail_parser::parsers::MessageStream::new(&line).parse_unstructured() {
+        mail_parser::HeaderValue::Text(text) => Some(text.into_owned()),
+        _ => None,
+    }
+}
+
 fn decide(
     fields: &[header::Field<'_>],
     envelope: &Envelope,

@@ -39,8 +39,8 @@ pub fn decide(fields: &[Field<'_>], envelope: &Envelope, edits: &mut Edits) -> R
         anew(name, delivery_set.iter().filter(|(key, _)| named.contains(key)).map(|(_, a)| *a))
     };
 
-    let to = merge(fields, "To", &keys, &written_anew)?;
-    let cc = merge(fields, "Cc", &keys, &written_anew)?;
+    let to = merge(fields, "To", &keys, written_anew)?;
+    let cc = merge(fields, "Cc", &keys, written_anew)?;
     let seen: BTreeSet<String> = to.named.union(&cc.named).cloned().collect();
     let unseen: BTreeSet<String> = keys.difference(&seen).cloned().collect();
 
