@@ -345,17 +345,29 @@ fn odd_but_certain_address_lists() {
     check_head(
         "To: <@r.example:alex.wilber@contoso.example>",
         &[ALEX],
-        &["-To: <@r.example:alex.wilber@contoso.example>", "+To: alex.wilber@contoso.example"],
+        &[
+            "-To: <@r.example:alex.wilber@contoso.example>",
+            "+To: alex.wilber@contoso.example",
+            "+X-Postbridge-To: <@r.example:alex.wilber@contoso.example>",
+        ],
     );
     check_head(
         "To: alex . wilber @ contoso . example",
         &[ALEX],
-        &["-To: alex . wilber @ contoso . example", "+To: alex.wilber@contoso.example"],
+        &[
+            "-To: alex . wilber @ contoso . example",
+            "+To: alex.wilber@contoso.example",
+            "+X-Postbridge-To: alex . wilber @ contoso . example",
+        ],
     );
     check_head(
         "To: \"a b\"@contoso.example",
         &[quoted],
-        &["-To: \"a b\"@contoso.example", "+To: <\"a b\"@contoso.example>"],
+        &[
+            "-To: \"a b\"@contoso.example",
+            "+To: <\"a b\"@contoso.example>",
+            "+X-Postbridge-To: \"a b\"@contoso.example",
+        ],
     );
     check_head(
         "To: t: alex.wilber@contoso.example;, b:;",

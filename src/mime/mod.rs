@@ -7,7 +7,7 @@
 //! the mail is refused with a reason; the body and every field that need not change are passed on
 //! octet for octet, and with them signatures, encodings and a client's peculiarities.
 //!
-//! Decisions stand in [`recipients`], [`originator`] and [`complete`]; each writes its verdicts into
+//! Decisions stand in `recipients`, `originator` and `complete`; each writes its verdicts into
 //! [`Edits`], and [`compose`] carries them out. Nothing here must ever send a mail to somebody whom
 //! RCPT TO did not name, show a Bcc, or add a line that came from outside.
 
