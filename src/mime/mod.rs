@@ -47,7 +47,7 @@ impl Refusal {
         Refusal::new(550, [5, 6, 0], why)
     }
 
-    /// RFC 7372 has no code for bare line ends; 5.6.11 is Exchange's for them.
+    /// 5.6.11 is what Exchange itself answers to a bare line feed.
     fn line_ends() -> Refusal {
         Refusal::new(550, [5, 6, 11], "the mail holds a bare CR, a bare LF or a NUL")
     }
