@@ -5,6 +5,7 @@ pub mod entra;
 pub mod graph;
 pub mod mime;
 pub mod retry;
+pub mod report;
 pub mod sandbox;
 pub mod store;
 pub mod submission;
