@@ -4,5 +4,6 @@ pub mod entra;
 pub mod graph;
 pub mod retry;
 pub mod sandbox;
+pub mod secret;
 pub mod store;
 pub mod submission;

@@ -19,9 +19,9 @@ use reqwest::Url;
 
 use super::cloud::{BadSetting, Settings, is_loopback};
 use super::http::{Http, Unanswered};
-use super::secret::Secret;
 use super::token::{EntraError, Grant, IdToken, Identity, TokenAnswer};
 use super::{Failure, refused};
+use crate::secret::Secret;
 
 /// The longest redirect that is looked at, in octets.
 const REDIRECT_OCTETS_MAX: usize = 32 * 1024;
