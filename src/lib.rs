@@ -3,6 +3,7 @@ pub mod account;
 pub mod entra;
 pub mod graph;
 pub mod retry;
+pub mod mime;
 pub mod sandbox;
 pub mod secret;
 pub mod store;

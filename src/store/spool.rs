@@ -588,6 +588,40 @@ impl Store {
         .await
     }
 
+    /// Takes [`Store::begin_sending`] back: the call was refused in a way that is certain.
+    pub async fn not_sent(&self, id: EntryId) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("UPDATE entry SET state = 'attempting' WHERE id = ? AND state = 'sending'")
+                    .bind(id.to_string())
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Makes all that waits due now, and tells the worker.
+    pub async fn flush(&self) -> Result<u64, StoreError> {
+        let now = Timestamp::now().as_millisecond();
+        let flushed = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let due = sqlx::query(
+                        "UPDATE entry SET due_at = ?1 WHERE state = 'queued' AND due_at > ?1",
+                    )
+                    .bind(now)
+                    .execute(connection)
+                    .await?;
+                    Ok(due.rows_affected())
+                })
+            })
+            .await?;
+        self.wake_worker();
+        Ok(flushed)
+    }
+
     /// Writes down how an attempt ended. A report is spooled in the same commit.
     pub async fn settle(&self, entry: &Entry, outcome: Outcome) -> Result<(), StoreError> {
         let (id, account, size) = (entry.id, entry.account, entry.size);
