@@ -1,9 +1,10 @@
 //! postbridge: SMTP submission and iCalendar invites in, Microsoft Graph out.
+pub mod access;
 pub mod account;
 pub mod entra;
 pub mod graph;
-pub mod retry;
 pub mod mime;
+pub mod retry;
 pub mod sandbox;
 pub mod secret;
 pub mod store;
