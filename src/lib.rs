@@ -1,6 +1,8 @@
 //! postbridge: SMTP submission and iCalendar invites in, Microsoft Graph out.
 pub mod access;
 pub mod account;
+pub mod cli;
+pub mod control;
 pub mod entra;
 pub mod graph;
 pub mod mime;
