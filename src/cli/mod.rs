@@ -2,3 +2,4 @@
 
 pub mod account;
 mod redirect;
+pub mod sandbox;
