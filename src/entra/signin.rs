@@ -113,7 +113,8 @@ impl Entra {
             .set_auth_uri(AuthUrl::new(endpoint("authorize"))?)
             .set_token_uri(TokenUrl::new(endpoint("token"))?)
             .set_device_authorization_url(DeviceAuthorizationUrl::new(endpoint("devicecode"))?);
-        Ok(Entra { settings, oauth, http: Http::new()? })
+        let http = Http::new(is_loopback(oauth.token_uri().url()))?;
+        Ok(Entra { settings, oauth, http })
     }
 
     pub fn settings(&self) -> &Settings {
