@@ -6,6 +6,7 @@ pub mod exit;
 pub mod queue;
 pub mod sandbox;
 pub mod serve;
+mod redirect;
 mod submit;
 
 use std::path::PathBuf;

@@ -146,7 +146,7 @@ pub fn advice(code: u32) -> Option<(Remedy, &'static str)> {
             Registration,
             "The app registration lacks the Graph permissions: add them under 'API permissions' (delegated).",
         ),
-        54005 => (SignIn, "The sign-in code was already used: start the sign-in again."),
+        500112 | 54005 => (SignIn, "The sign-in code was already used: start the sign-in again."),
         70018 => (SignIn, "The device code was not recognised: start the sign-in again."),
         70019 | 70020 => (SignIn, "The device code has expired: start the sign-in again."),
         50196 => (Wait, "Microsoft saw the same request too often and asks for a pause."),
@@ -224,7 +224,6 @@ pub fn without(scope: &str) -> &'static str {
              outcome stays unknown is held for you to decide"
         }
         "Calendars.ReadWrite" => "invitations go out as plain mail, without a calendar entry",
-        "User.Read" => "aliases of the mailbox are not known, so only the address itself may send",
         _ => "something that was asked for may not work",
     }
 }

@@ -4,6 +4,7 @@
 //! code), OpenID Connect Core §3.1 (nonce). A public client: there is no secret to keep. A sign-in
 //! that was begun is data ([`Pending`], [`DeviceCode`]); whoever holds it gives it one answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -19,9 +20,9 @@ use reqwest::Url;
 
 use super::cloud::{BadSetting, Settings, is_loopback};
 use super::http::{Http, Unanswered};
-use super::secret::Secret;
 use super::token::{EntraError, Grant, IdToken, Identity, TokenAnswer};
 use super::{Failure, refused};
+use crate::secret::Secret;
 
 /// The longest redirect that is looked at, in octets.
 const REDIRECT_OCTETS_MAX: usize = 32 * 1024;
@@ -52,7 +53,8 @@ pub struct Entra {
 /// What was sent to the browser, to be compared with what comes back. One use: it is consumed.
 #[derive(Debug)]
 pub struct Pending {
-    redirect: Url,
+    /// Spelt without a path, which [`Url`] would add: both requests must spell it the same.
+    redirect: RedirectUrl,
     state: Secret,
     nonce: Secret,
     verifier: PkceCodeVerifier,
@@ -61,6 +63,7 @@ pub struct Pending {
 
 /// A device-code sign-in that waits for the user.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct DeviceCode {
     device_code: Secret,
     /// What the user types in.
@@ -112,7 +115,8 @@ impl Entra {
             .set_auth_uri(AuthUrl::new(endpoint("authorize"))?)
             .set_token_uri(TokenUrl::new(endpoint("token"))?)
             .set_device_authorization_url(DeviceAuthorizationUrl::new(endpoint("devicecode"))?);
-        Ok(Entra { settings, oauth, http: Http::new()? })
+        let http = Http::new(is_loopback(oauth.token_uri().url()))?;
+        Ok(Entra { settings, oauth, http })
     }
 
     pub fn settings(&self) -> &Settings {
@@ -130,9 +134,8 @@ impl Entra {
         login_hint: &str,
     ) -> Result<(Url, Pending), Failure> {
         let redirect = format!("http://localhost:{port}");
-        let redirect_url = RedirectUrl::new(redirect)
+        let redirect = RedirectUrl::new(redirect)
             .map_err(|_| refused("The redirect address cannot be built."))?;
-        let redirect = redirect_url.url().clone();
         let (state, nonce) = (random()?, random()?);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let (url, _) = self
@@ -140,7 +143,7 @@ impl Entra {
             .authorize_url(|| CsrfToken::new(state.expose().to_owned()))
             .add_scopes(self.scopes(scopes))
             .set_pkce_challenge(challenge)
-            .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+            .set_redirect_uri(Cow::Borrowed(&redirect))
             .add_extra_param("response_mode", "query")
             .add_extra_param("nonce", nonce.expose())
             .add_extra_param("login_hint", login_hint)
@@ -163,9 +166,7 @@ impl Entra {
             .oauth
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(pending.verifier)
-            .set_redirect_uri(std::borrow::Cow::Owned(RedirectUrl::from_url(
-                pending.redirect.clone(),
-            )))
+            .set_redirect_uri(Cow::Borrowed(&pending.redirect))
             .request_async(&self.http)
             .await
             .map_err(|e| self.failure(e, &pending.scopes))?;
@@ -178,13 +179,14 @@ impl Entra {
         if redirected.len() > REDIRECT_OCTETS_MAX {
             return Err(refused("The pasted address is too long."));
         }
-        let url = pending.redirect.join(redirected).map_err(|_| {
+        let expected = pending.redirect.url();
+        let url = expected.join(redirected).map_err(|_| {
             refused("That is not an address: paste the browser's whole address line.")
         })?;
         let ours = url.scheme() == "http"
             && is_loopback(&url)
-            && url.port_or_known_default() == pending.redirect.port_or_known_default()
-            && url.path() == pending.redirect.path();
+            && url.port_or_known_default() == expected.port_or_known_default()
+            && url.path() == expected.path();
         if !ours {
             return Err(refused(
                 "That address is not the one the sign-in leads to (http://localhost…).",
@@ -281,7 +283,7 @@ impl Entra {
     pub async fn refresh(&self, token: &Secret, scopes: &[&str]) -> Result<Grant, Failure> {
         let token = RefreshToken::new(token.expose().to_owned());
         let answer = self.oauth.exchange_refresh_token(&token).request_async(&self.http).await;
-        let _wiped = zeroize::Zeroizing::new(token.into_secret());
+        drop(Secret::new(token.into_secret()));
         let answer: TokenAnswer = answer.map_err(|e| self.failure(e, scopes))?;
         Ok(answer.into_parts().0)
     }
