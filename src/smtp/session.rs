@@ -1,0 +1,721 @@
+//! The state of one SMTP submission session: RFC 5321, RFC 6409. Sans-I/O and pure.
+//!
+//! Bytes go in, [`Step`]s come out: what to write, what to ask of the store, what to keep. A step
+//! that asks a question is answered by the method it names before the next step is taken. Nothing
+//! here knows a socket, a clock, the store or what becomes of the mail; how long to wait is the
+//! driver's affair, and [`Session::stage`] tells it what for.
+//!
+//! ```text
+//!            EHLO           AUTH            MAIL           RCPT          DATA, BDAT
+//!  Command ───────► Command ─────► Command ──────► Command ────► Command ───────────► Data/Chunk
+//!     ▲                                                                                  │
+//!     └──────────────────────── Commit, or a refusal ────────────────────────────────────┘
+//! ```
+
+use std::sync::Arc;
+
+use super::auth::{self, Credentials, Exchange, Turn};
+use super::command::{self, Command, Problem, Recipient};
+use super::data::{Fault, Piece, Scanner};
+use super::header::HeaderBlock;
+use super::limits::Limits;
+use super::reply::{self, Offer, Reply};
+use crate::account::{Account, Address};
+use crate::submission::{Envelope, ForwardPath, MailParameters};
+
+/// What the driver is to do next.
+#[derive(Debug)]
+pub enum Step<'i> {
+    /// All input is used: write out what is due, then read more.
+    Read,
+    Reply(Reply),
+    /// Check the login, then call [`Session::authenticated`].
+    Authenticate(Credentials),
+    /// Is there room for a mail of so many octets (0: not said)? Then call [`Session::room`].
+    Room(u64),
+    /// The next octets of a mail of [`Session::account`].
+    Write(&'i [u8]),
+    /// The mail will not be taken: drop what was written of it.
+    Abandon,
+    /// All of it has arrived: check it, make it durable, reply.
+    Commit(Box<Arrived>),
+    /// Write out what is due, make the TLS handshake, then call [`Session::secured`].
+    StartTls,
+    /// Write out what is due and close.
+    Close,
+}
+
+/// A mail that has arrived whole.
+#[derive(Debug)]
+pub struct Arrived {
+    pub envelope: Envelope,
+    pub account: Arc<Account>,
+    /// The header block, up to the blank line.
+    pub head: Vec<u8>,
+    pub octets: u64,
+}
+
+/// How the check of a login ended.
+#[derive(Debug)]
+pub enum Login {
+    As(Arc<Account>),
+    Wrong,
+    /// Too many failures of late; the password was not looked at.
+    Later,
+    Unavailable,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Clear {
+        starttls: bool,
+        /// AUTH without TLS: on loopback, and only where it is configured.
+        auth: bool,
+    },
+    Tls,
+}
+
+/// What the client is doing, for the driver's time limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It has not logged in.
+    Stranger,
+    /// Between or within commands.
+    Command,
+    /// It sends the text of a mail.
+    Data,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Command,
+    Exchange(Exchange),
+    Data,
+    /// A BDAT chunk: octets left, and whether it is the last.
+    Chunk {
+        left: u64,
+        last: bool,
+    },
+    /// A BDAT chunk that cannot be used is read all the same (RFC 3030 §2), then this is the reply.
+    Skip {
+        left: u64,
+        reply: Reply,
+    },
+    Closed,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Mail,
+    Data,
+}
+
+/// From MAIL to the end of the data.
+#[derive(Debug)]
+struct Transaction {
+    reverse_path: Option<Address>,
+    parameters: MailParameters,
+    size: u64,
+    forward_paths: Vec<ForwardPath>,
+    body: Option<Box<Body>>,
+}
+
+/// The text of a mail as far as it has come.
+#[derive(Debug)]
+struct Body {
+    scanner: Scanner,
+    header: HeaderBlock,
+    octets: u64,
+    /// Why it will not be taken.
+    refusal: Option<Reply>,
+    /// The driver has been told so.
+    abandoned: bool,
+}
+
+/// A line this much over its limit is not waited for any more.
+const OVERLONG_OCTETS_MAX: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct Session {
+    limits: Arc<Limits>,
+    hostname: Arc<str>,
+    transport: Transport,
+    phase: Phase,
+    /// The part of a line that has arrived.
+    line: Vec<u8>,
+    /// Octets of a line that was too long; it is dropped up to its LF.
+    overlong: usize,
+    /// What follows the reply just given.
+    then: Option<Then>,
+    asked: Option<Asked>,
+    greeted: bool,
+    account: Option<Arc<Account>>,
+    transaction: Option<Box<Transaction>>,
+    errors: usize,
+    idle_commands: usize,
+    failed_logins: usize,
+}
+
+#[derive(Debug)]
+enum Then {
+    Reply(Reply),
+    StartTls,
+}
+
+impl Session {
+    pub fn new(limits: Arc<Limits>, hostname: Arc<str>, transport: Transport) -> Session {
+        Session {
+            limits,
+            hostname,
+            transport,
+            phase: Phase::Command,
+            line: Vec::new(),
+            overlong: 0,
+            then: None,
+            asked: None,
+            greeted: false,
+            account: None,
+            transaction: None,
+            errors: 0,
+            idle_commands: 0,
+            failed_logins: 0,
+        }
+    }
+
+    pub fn greeting(&self) -> Reply {
+        Reply::greeting(&self.hostname)
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.phase {
+            _ if self.account.is_none() => Stage::Stranger,
+            Phase::Data | Phase::Chunk { .. } | Phase::Skip { .. } => Stage::Data,
+            _ => Stage::Command,
+        }
+    }
+
+    /// Who has logged in.
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+
+    /// Whether a mail is on its way: such a session is not cut off when the daemon stops.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Takes from the front of `input` what one step needs.
+    pub fn step<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        match self.then.take() {
+            Some(Then::Reply(reply)) => return Step::Reply(reply),
+            Some(Then::StartTls) => return Step::StartTls,
+            None => {}
+        }
+        match &mut self.phase {
+            Phase::Command | Phase::Exchange(_) => self.line_step(input),
+            Phase::Data => self.data_step(input),
+            Phase::Chunk { left, last } => {
+                let (left, last) = (*left, *last);
+                self.chunk_step(left, last, input)
+            }
+            Phase::Skip { left, reply } => {
+                *left -= take(input, *left).len() as u64;
+                if *left > 0 {
+                    return Step::Read;
+                }
+                let reply = reply.clone();
+                self.phase = Phase::Command;
+                self.reply(reply)
+            }
+            Phase::Closed => Step::Close,
+        }
+    }
+
+    // ---- answers to steps that ask ----
+
+    /// The answer to [`Step::Authenticate`].
+    pub fn authenticated(&mut self, login: Login) -> Reply {
+        match login {
+            Login::As(account) => {
+                self.account = Some(account);
+                reply::LOGGED_IN
+            }
+            Login::Wrong => {
+                self.failed_logins += 1;
+                self.errors += 1;
+                reply::LOGIN_FAILED
+            }
+            Login::Later => {
+                self.failed_logins += 1;
+                reply::LOGIN_LATER
+            }
+            Login::Unavailable => reply::LOGIN_UNAVAILABLE,
+        }
+    }
+
+    /// The answer to [`Step::Room`]: `Err` is the store's refusal.
+    pub fn room(&mut self, room: Result<(), Reply>) -> Reply {
+        match (self.asked.take(), room) {
+            (Some(Asked::Mail), Ok(())) => reply::SENDER_OK,
+            (Some(Asked::Mail), Err(refusal)) => {
+                self.transaction = None;
+                refusal
+            }
+            (Some(Asked::Data), Ok(())) => {
+                self.begin_body(Scanner::dotted);
+                self.phase = Phase::Data;
+                reply::START_DATA
+            }
+            (_, Err(refusal)) => refusal,
+            (None, Ok(())) => reply::OK,
+        }
+    }
+
+    /// The answer to [`Step::StartTls`]: the handshake is made. RFC 3207 §4.2: all that was said
+    /// before it is forgotten.
+    pub fn secured(&mut self) {
+        *self = Session::new(Arc::clone(&self.limits), Arc::clone(&self.hostname), Transport::Tls);
+    }
+
+    // ---- lines ----
+
+    fn line_step<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        let Some(end) = memchr::memchr(b'\n', input) else {
+            self.keep(input);
+            *input = &[];
+            if self.overlong > OVERLONG_OCTETS_MAX {
+                return self.close_with(reply::LINE_TOO_LONG);
+            }
+            return Step::Read;
+        };
+        let head = take(input, end as u64 + 1);
+        self.keep(head);
+        let line = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.overlong) > 0 {
+            let exchange = matches!(self.phase, Phase::Exchange(_));
+            self.phase = Phase::Command;
+            return self.reply(if exchange { reply::AUTH_TOO_LONG } else { reply::LINE_TOO_LONG });
+        }
+        let line = zeroize::Zeroizing::new(line);
+        match text_of(&line) {
+            Ok(text) => match std::mem::replace(&mut self.phase, Phase::Command) {
+                Phase::Exchange(exchange) => self.turn(exchange.respond(text)),
+                _ => self.command(text, input),
+            },
+            Err(refusal) => {
+                self.phase = Phase::Command;
+                self.reply(refusal)
+            }
+        }
+    }
+
+    /// Keeps the next octets of a line, unless it is too long already.
+    fn keep(&mut self, octets: &[u8]) {
+        let auth = matches!(self.phase, Phase::Exchange(_)) || {
+            let start = self.line.iter().chain(octets).take(4).copied();
+            start.map(|b| b.to_ascii_uppercase()).eq(*b"AUTH")
+        };
+        let max = if auth { self.limits.auth_octets } else { self.limits.command_octets };
+        if self.overlong > 0 || self.line.len() + octets.len() > max {
+            self.overlong = self.overlong.saturating_add(self.line.len() + octets.len());
+            self.line = Vec::new();
+        } else {
+            self.line.extend_from_slice(octets);
+        }
+    }
+
+    fn command<'i>(&mut self, line: &str, input: &mut &'i [u8]) -> Step<'i> {
+        let command = match command::parse(line) {
+            Ok(command) => command,
+            Err(problem @ (Problem::LostCount | Problem::Http)) => {
+                return self.close_with(Reply::problem(problem));
+            }
+            Err(problem) => return self.reply(Reply::problem(problem)),
+        };
+        self.idle_commands += match command {
+            Command::Mail { .. } | Command::Rcpt(_) | Command::Data | Command::Bdat { .. } => 0,
+            _ => 1,
+        };
+        if self.idle_commands > self.limits.idle_commands {
+            return self.close_with(reply::TOO_MANY_IDLE);
+        }
+        match command {
+            Command::Ehlo => {
+                self.greeted = true;
+                let (starttls, auth) = match self.transport {
+                    Transport::Clear { starttls, auth } => (starttls, auth),
+                    Transport::Tls => (false, true),
+                };
+                let message_octets = self.limits.message_octets;
+                let offer = Offer { message_octets, starttls, auth };
+                self.forget(Reply::ehlo(&self.hostname, offer))
+            }
+            Command::Helo => {
+                self.greeted = true;
+                self.forget(Reply::helo(&self.hostname))
+            }
+            Command::StartTls => self.starttls(input),
+            Command::Auth { mechanism, initial } => match self.may_log_in() {
+                Ok(()) => self.turn(auth::begin(mechanism, initial.as_deref())),
+                Err(step) => step,
+            },
+            Command::Mail { reverse_path, parameters, size } => {
+                self.mail(reverse_path, parameters, size.unwrap_or(0))
+            }
+            Command::Rcpt(recipient) => {
+                let reply = self.rcpt(recipient);
+                self.reply(reply)
+            }
+            Command::Data => match self.may_send_text() {
+                Ok(transaction) if transaction.body.is_some() => self.reply(reply::CHUNKS_BEGUN),
+                Ok(transaction) => {
+                    let size = transaction.size;
+                    self.asked = Some(Asked::Data);
+                    Step::Room(size)
+                }
+                Err(refusal) => self.reply(refusal),
+            },
+            Command::Bdat { octets, last } => self.bdat(octets, last, input),
+            Command::Rset => self.forget(reply::OK),
+            Command::Noop => self.reply(reply::OK),
+            Command::Vrfy => self.reply(reply::VRFY),
+            Command::Expn => self.reply(reply::EXPN),
+            Command::Help => self.reply(reply::HELP),
+            Command::Quit => self.close_with(reply::BYE),
+        }
+    }
+
+    /// RFC 5321 §4.1.4, §4.1.1.5: EHLO, HELO and RSET end the mail that has begun; the login stays.
+    fn forget<'i>(&mut self, reply: Reply) -> Step<'i> {
+        let begun = self.transaction.take().is_some_and(|t| t.body.is_some());
+        if begun { self.abandon(reply) } else { Step::Reply(reply) }
+    }
+
+    fn abandon<'i>(&mut self, reply: Reply) -> Step<'i> {
+        self.then = Some(Then::Reply(reply));
+        Step::Abandon
+    }
+
+    fn starttls<'i>(&mut self, input: &[u8]) -> Step<'i> {
+        match self.transport {
+            Transport::Tls => self.reply(reply::TLS_ALREADY),
+            Transport::Clear { starttls: false, .. } => self.reply(reply::NO_STARTTLS),
+            // RFC 3207 §5, CVE-2011-0411: what was sent in clear must not be taken for something
+            // said under TLS.
+            Transport::Clear { .. } if !input.is_empty() => self.close_with(reply::AFTER_STARTTLS),
+            Transport::Clear { .. } => {
+                self.then = Some(Then::StartTls);
+                Step::Reply(reply::TLS_NOW)
+            }
+        }
+    }
+
+    // ---- logging in ----
+
+    fn may_log_in<'i>(&mut self) -> Result<(), Step<'i>> {
+        let refusal = match self.transport {
+            _ if !self.greeted => reply::HELLO_FIRST,
+            // RFC 4954 §4: not twice, and not within a mail.
+            _ if self.account.is_some() => reply::LOGGED_IN_ALREADY,
+            Transport::Clear { auth: false, .. } => reply::LOGIN_NEEDS_TLS,
+            _ if self.failed_logins >= self.limits.login_tries => {
+                return Err(self.close_with(reply::TOO_MANY_LOGINS));
+            }
+            _ => return Ok(()),
+        };
+        Err(self.reply(refusal))
+    }
+
+    fn turn<'i>(&mut self, turn: Turn) -> Step<'i> {
+        match turn {
+            Turn::Challenge(exchange) => {
+                let challenge = Reply::challenge(exchange.challenge());
+                self.phase = Phase::Exchange(exchange);
+                Step::Reply(challenge)
+            }
+            Turn::Done(credentials) => Step::Authenticate(credentials),
+            Turn::Cancelled => self.reply(reply::CANCELLED),
+            Turn::Malformed => self.reply(reply::BAD_BASE64),
+        }
+    }
+
+    /// The account, or what must be done first.
+    fn logged_in(&self) -> Result<&Arc<Account>, Reply> {
+        match (&self.account, self.transport) {
+            (Some(account), _) => Ok(account),
+            (None, _) if !self.greeted => Err(reply::HELLO_FIRST),
+            (None, Transport::Clear { auth: false, starttls: true }) => Err(reply::STARTTLS_FIRST),
+            (None, _) => Err(reply::AUTH_FIRST),
+        }
+    }
+
+    // ---- the envelope ----
+
+    fn mail<'i>(
+        &mut self,
+        reverse_path: Option<Address>,
+        parameters: MailParameters,
+        size: u64,
+    ) -> Step<'i> {
+        let refusal = match self.logged_in() {
+            Err(refusal) => refusal,
+            Ok(_) if !self.greeted => reply::HELLO_FIRST,
+            Ok(_) if self.transaction.is_some() => reply::NESTED_MAIL,
+            // RFC 6409 §6.1.
+            Ok(account) if reverse_path.as_ref().is_some_and(|path| !account.may_send_as(path)) => {
+                reply::NOT_YOUR_SENDER
+            }
+            // RFC 1870 §6.1.
+            Ok(_) if size > self.limits.message_octets => reply::MESSAGE_TOO_LARGE,
+            Ok(_) => {
+                let forward_paths = Vec::new();
+                self.transaction = Some(Box::new(Transaction {
+                    reverse_path,
+                    parameters,
+                    size,
+                    forward_paths,
+                    body: None,
+                }));
+                self.asked = Some(Asked::Mail);
+                return Step::Room(size);
+            }
+        };
+        self.reply(refusal)
+    }
+
+    fn rcpt(&mut self, recipient: Recipient) -> Reply {
+        let domain = match self.logged_in() {
+            Ok(account) => account.address.domain().to_owned(),
+            Err(refusal) => return refusal,
+        };
+        let Some(transaction) = &mut self.transaction else { return reply::MAIL_FIRST };
+        if transaction.body.is_some() {
+            return reply::CHUNKS_BEGUN;
+        }
+        // RFC 5321 §4.5.3.1.10: the ones before stay, and the client sends the rest separately.
+        if transaction.forward_paths.len() >= self.limits.recipients {
+            return reply::TOO_MANY_RECIPIENTS;
+        }
+        let path = match recipient {
+            Recipient::Path(path) => path,
+            // RFC 6409 §6.2: an address without a domain is completed with the sender's.
+            Recipient::Postmaster(notify) => {
+                match Address::parse(&format!("postmaster@{domain}")) {
+                    Ok(address) => ForwardPath { notify, ..ForwardPath::from(address) },
+                    Err(_) => return Reply::problem(Problem::BadRecipient),
+                }
+            }
+        };
+        if !path.address.as_str().is_ascii() && !transaction.parameters.smtputf8 {
+            return Reply::problem(Problem::NeedsSmtpUtf8);
+        }
+        transaction.forward_paths.push(path);
+        reply::RECIPIENT_OK
+    }
+
+    // ---- the text ----
+
+    fn may_send_text(&mut self) -> Result<&mut Transaction, Reply> {
+        self.logged_in()?;
+        match &mut self.transaction {
+            None => Err(reply::MAIL_FIRST),
+            Some(transaction) if transaction.forward_paths.is_empty() => Err(reply::NO_RECIPIENT),
+            Some(transaction) => Ok(transaction),
+        }
+    }
+
+    fn begin_body(&mut self, scanner: fn(usize) -> Scanner) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.body = Some(Box::new(Body {
+                scanner: scanner(self.limits.line_octets),
+                header: HeaderBlock::new(self.limits.header_octets, self.limits.header_fields),
+                octets: 0,
+                refusal: None,
+                abandoned: false,
+            }));
+        }
+    }
+
+    fn data_step<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        let Some(body) = self.transaction.as_mut().and_then(|t| t.body.as_mut()) else {
+            return self.lost();
+        };
+        match body.read(input, &self.limits) {
+            Read::Text(text) => Step::Write(text),
+            Read::Refused => Step::Abandon,
+            Read::More => Step::Read,
+            Read::End => self.arrived(true),
+        }
+    }
+
+    fn bdat<'i>(&mut self, octets: u64, last: bool, input: &mut &'i [u8]) -> Step<'i> {
+        let max = self.limits.message_octets;
+        let refusal = match self.may_send_text() {
+            Err(refusal) => refusal,
+            Ok(transaction) => {
+                let before = transaction.body.as_ref().map(|body| body.octets);
+                if before.unwrap_or(0).saturating_add(octets) <= max {
+                    if before.is_none() {
+                        self.begin_body(Scanner::counted);
+                    }
+                    self.phase = Phase::Chunk { left: octets, last };
+                    return self.step(input);
+                }
+                reply::MESSAGE_TOO_LARGE
+            }
+        };
+        self.phase = Phase::Skip { left: octets, reply: refusal };
+        let begun = self.transaction.take_if(|t| t.body.is_some()).is_some();
+        if begun { Step::Abandon } else { self.step(input) }
+    }
+
+    fn chunk_step<'i>(&mut self, left: u64, last: bool, input: &mut &'i [u8]) -> Step<'i> {
+        let Some(body) = self.transaction.as_mut().and_then(|t| t.body.as_mut()) else {
+            return self.lost();
+        };
+        let mut ahead = *input;
+        let mut chunk = take(&mut ahead, left);
+        let octets = chunk.len();
+        let read = body.read(&mut chunk, &self.limits);
+        let used = octets - chunk.len();
+        take(input, used as u64);
+        let left = left - used as u64;
+        self.phase = Phase::Chunk { left, last };
+        match read {
+            Read::Text(text) => Step::Write(text),
+            Read::Refused => Step::Abandon,
+            Read::More | Read::End if left > 0 => Step::Read,
+            Read::More | Read::End if last => {
+                body.scanner.finish();
+                self.arrived(false)
+            }
+            // RFC 3030 §2: each chunk has its reply; a refused mail is refused at once.
+            Read::More | Read::End if body.verdict().is_some() => self.arrived(false),
+            Read::More | Read::End => {
+                self.phase = Phase::Command;
+                Step::Reply(reply::CHUNK_OK)
+            }
+        }
+    }
+
+    /// All text, or as much as matters, has been read.
+    fn arrived<'i>(&mut self, dotted: bool) -> Step<'i> {
+        self.phase = Phase::Command;
+        let Some(transaction) = self.transaction.take() else { return self.lost() };
+        let Transaction { reverse_path, parameters, forward_paths, body, .. } = *transaction;
+        let (Some(body), Some(account)) = (body, self.account.clone()) else { return self.lost() };
+        let body = *body;
+        if let Some(refusal) = body.verdict() {
+            // The client and we may not agree where the mail ended: hear no more from it. Counted
+            // octets leave no such doubt.
+            let close = dotted && refusal == reply::BAD_LINE_ENDING;
+            self.phase = if close { Phase::Closed } else { Phase::Command };
+            return if body.abandoned { Step::Reply(refusal) } else { self.abandon(refusal) };
+        }
+        self.idle_commands = 0;
+        match Envelope::new(reverse_path, forward_paths, parameters) {
+            Ok(envelope) => Step::Commit(Box::new(Arrived {
+                envelope,
+                account,
+                head: body.header.into_octets(),
+                octets: body.octets,
+            })),
+            Err(_) => self.abandon(reply::NO_RECIPIENT),
+        }
+    }
+
+    // ---- replies ----
+
+    /// Gives a reply, and counts it if it tells of a mistake.
+    fn reply<'i>(&mut self, reply: Reply) -> Step<'i> {
+        if reply.is_error() {
+            self.errors += 1;
+            if self.errors >= self.limits.errors {
+                return self.close_with(reply::TOO_MANY_ERRORS);
+            }
+        }
+        Step::Reply(reply)
+    }
+
+    fn close_with<'i>(&mut self, reply: Reply) -> Step<'i> {
+        self.transaction = None;
+        self.phase = Phase::Closed;
+        Step::Reply(reply)
+    }
+
+    /// The phase says that there is a mail, and there is none. It cannot be; if it is, nothing that
+    /// the client sends can be trusted to be a command.
+    fn lost<'i>(&mut self) -> Step<'i> {
+        self.close_with(reply::SPOOL_UNAVAILABLE)
+    }
+}
+
+/// What [`Body::read`] came to.
+enum Read<'i> {
+    Text(&'i [u8]),
+    /// The mail will not be taken; said once.
+    Refused,
+    More,
+    End,
+}
+
+impl Body {
+    fn read<'i>(&mut self, input: &mut &'i [u8], limits: &Limits) -> Read<'i> {
+        loop {
+            let piece = self.scanner.next(input);
+            if let Piece::Text(text) = piece
+                && self.refusal.is_none()
+            {
+                match self.admit(text, limits) {
+                    Ok(()) => return Read::Text(text),
+                    Err(refusal) => self.refusal = Some(refusal),
+                }
+            }
+            match piece {
+                Piece::End => return Read::End,
+                _ if !self.abandoned && self.verdict().is_some() => {
+                    self.abandoned = true;
+                    return Read::Refused;
+                }
+                Piece::More => return Read::More,
+                Piece::Text(_) => {}
+            }
+        }
+    }
+
+    fn admit(&mut self, text: &[u8], limits: &Limits) -> Result<(), Reply> {
+        self.octets = self.octets.saturating_add(text.len() as u64);
+        if self.octets > limits.message_octets {
+            return Err(reply::MESSAGE_TOO_LARGE);
+        }
+        self.header.push(text).map_err(|_| reply::HEADER_TOO_LARGE)
+    }
+
+    /// Why the mail will not be taken. A wrong line ending outranks the rest.
+    fn verdict(&self) -> Option<Reply> {
+        match self.scanner.fault() {
+            Some(Fault::LineEnding) => Some(reply::BAD_LINE_ENDING),
+            Some(Fault::LongLine) => Some(reply::TEXT_LINE_TOO_LONG),
+            None => self.refusal.clone(),
+        }
+    }
+}
+
+/// The text of a line that ended in LF, if it is fit to be a command.
+fn text_of(line: &[u8]) -> Result<&str, Reply> {
+    // RFC 5321 §2.3.8: a line ends in CRLF and in nothing else.
+    let line = line.strip_suffix(b"\r\n").ok_or(reply::LINE_ENDING)?;
+    if line.iter().any(u8::is_ascii_control) {
+        return Err(reply::LINE_ENDING);
+    }
+    str::from_utf8(line).map_err(|_| reply::NOT_UTF8)
+}
+
+/// Up to so many octets off the front.
+fn take<'i>(input: &mut &'i [u8], octets: u64) -> &'i [u8] {
+    let octets = usize::try_from(octets).unwrap_or(usize::MAX).min(input.len());
+    let (head, tail) = input.split_at(octets);
+    *input = tail;
+    head
+}
