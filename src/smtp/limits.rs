@@ -239,7 +239,9 @@ mod tests {
     fn the_right_password_clears_the_count() {
         let (limits, start) = (Limits::default(), Instant::now());
         let mut logins = FailedLogins::default();
-        (0..9).for_each(|_| drop(logins.failed(start, "adele", PEER)));
+        for _ in 0..9 {
+            logins.failed(start, "adele", PEER);
+        }
         logins.succeeded("adele", PEER);
         assert_eq!(logins.failed(start, "adele", PEER), Duration::ZERO);
         assert!(logins.admit(start, "adele", PEER, &limits));

@@ -719,3 +719,314 @@ fn take<'i>(input: &mut &'i [u8], octets: u64) -> &'i [u8] {
     *input = tail;
     head
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{AccountId, Profile, Standing};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    const TLS: Transport = Transport::Tls;
+    const CLEAR: Transport = Transport::Clear { starttls: true, auth: false };
+    const LOGIN: &str = "EHLO c\r\nAUTH PLAIN AGFkZWxlAHNlY3JldA==\r\n";
+
+    fn account() -> Arc<Account> {
+        Arc::new(Account {
+            id: AccountId(Uuid::nil()),
+            address: Address::parse("adele.vance@contoso.example").unwrap(),
+            aliases: vec![],
+            send_as: vec![],
+            profile: Profile::Full,
+            granted: vec![],
+            person: None,
+            standing: Standing::Ready,
+        })
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            message_octets: 1000,
+            recipients: 3,
+            errors: 5,
+            idle_commands: 6,
+            ..Limits::default()
+        }
+    }
+
+    fn session(transport: Transport, limits: Limits) -> Session {
+        Session::new(Arc::new(limits), "localhost".into(), transport)
+    }
+
+    /// Stands in for the driver: the only good login is `adele`/`secret`. Gives the reply codes and
+    /// what else happened, in order.
+    #[derive(Default)]
+    struct Log {
+        events: Vec<String>,
+        spooled: Vec<u8>,
+        mails: Vec<(Arrived, Vec<u8>)>,
+    }
+
+    impl Log {
+        fn feed(&mut self, session: &mut Session, mut input: &[u8]) {
+            loop {
+                let reply = match session.step(&mut input) {
+                    Step::Read => return assert!(input.is_empty(), "input was left"),
+                    Step::Reply(reply) => reply,
+                    Step::Authenticate(c) if (&*c.login, &**c.password) == ("adele", "secret") => {
+                        session.authenticated(Login::As(account()))
+                    }
+                    Step::Authenticate(_) => session.authenticated(Login::Wrong),
+                    Step::Room(octets) if octets == 999 => session.room(Err(reply::SPOOL_FULL)),
+                    Step::Room(_) => session.room(Ok(())),
+                    Step::Write(octets) => {
+                        self.spooled.extend_from_slice(octets);
+                        continue;
+                    }
+                    Step::Abandon => {
+                        self.spooled.clear();
+                        self.events.push("abandon".into());
+                        continue;
+                    }
+                    Step::Commit(mail) => {
+                        self.mails.push((*mail, std::mem::take(&mut self.spooled)));
+                        reply::OK
+                    }
+                    Step::StartTls => {
+                        self.events.push("tls".into());
+                        session.secured();
+                        continue;
+                    }
+                    Step::Close => return self.events.push("close".into()),
+                };
+                self.events.push(reply.code().to_string());
+            }
+        }
+    }
+
+    fn run(transport: Transport, wire: &str) -> Log {
+        let mut log = Log::default();
+        log.feed(&mut session(transport, limits()), wire.as_bytes());
+        // However the octets are cut, the outcome is the same.
+        if !wire.contains("STARTTLS") {
+            let (mut session, mut cut) = (session(transport, limits()), Log::default());
+            for octet in wire.as_bytes().chunks(1) {
+                if cut.events.last().is_none_or(|event| event != "close") {
+                    cut.feed(&mut session, octet);
+                }
+            }
+            let quiet = |log: &Log| {
+                log.events.iter().filter(|e| *e != "abandon").cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(quiet(&cut), quiet(&log), "{wire:?}");
+        }
+        log
+    }
+
+    fn check(transport: Transport, wire: &str, expected: &str) {
+        assert_eq!(run(transport, wire).events.join(" "), expected, "{wire:?}");
+    }
+
+    /// As `check`, after a login.
+    fn logged_in(wire: &str, expected: &str) {
+        check(TLS, &format!("{LOGIN}{wire}"), format!("250 235 {expected}").trim_end());
+    }
+
+    const MAIL: &str = "MAIL FROM:<adele.vance@contoso.example>\r\nRCPT TO:<b@c.example>\r\n";
+
+    #[test]
+    fn a_mail_arrives_as_it_was_written() {
+        let wire = format!("{LOGIN}{MAIL}DATA\r\nSubject: a\r\n\r\n..b\r\n.\r\nQUIT\r\n");
+        let log = run(TLS, &wire);
+        assert_eq!(log.events.join(" "), "250 235 250 250 354 250 221 close");
+        let (mail, octets) = &log.mails[0];
+        assert_eq!(octets, b"Subject: a\r\n\r\n.b\r\n");
+        assert_eq!((mail.head.as_slice(), mail.octets), (&b"Subject: a\r\n\r\n"[..], 18));
+        assert_eq!(mail.envelope.recipients().next().unwrap().as_str(), "b@c.example");
+    }
+
+    #[test]
+    fn chunks_make_one_mail() {
+        let wire = format!("{LOGIN}{MAIL}BDAT 5\r\na: b\rBDAT 4\r\n\n\r\n.BDAT 0 LAST\r\nNOOP\r\n");
+        let log = run(TLS, &wire);
+        assert_eq!(log.events.join(" "), "250 235 250 250 250 250 250 250");
+        assert_eq!(log.mails[0].1, b"a: b\r\n\r\n.");
+    }
+
+    #[test]
+    fn chunks_out_of_place_are_read_and_refused() {
+        logged_in("BDAT 6\r\nQUIT\r\nNOOP\r\n", "503 250");
+        logged_in(
+            &format!("{MAIL}BDAT 6\r\nQU\nT\r\nBDAT 1 LAST\r\nxNOOP\r\n"),
+            "250 250 abandon 550 503 250",
+        );
+        logged_in(&format!("{MAIL}BDAT 2\r\nhiDATA\r\n"), "250 250 250 503");
+        logged_in(&format!("{MAIL}BDAT 2\r\nhiRSET\r\n{MAIL}"), "250 250 250 abandon 250 250 250");
+        logged_in(&format!("{MAIL}BDAT x\r\nNOOP\r\n"), "250 250 501 close");
+        let large = format!("{MAIL}BDAT 2\r\nhiBDAT 999\r\n{}NOOP\r\n", "x".repeat(999));
+        logged_in(&large, "250 250 250 abandon 552 250");
+    }
+
+    #[test]
+    fn a_mail_with_a_bare_line_ending_is_read_to_its_end_and_then_the_session_is_over() {
+        let wire = format!("{MAIL}DATA\r\na\n.\r\nMAIL FROM:<>\r\n\r\n.\r\nNOOP\r\n");
+        logged_in(&wire, "250 250 354 abandon 550 close");
+    }
+
+    #[test]
+    fn a_mail_over_a_limit_is_refused_and_the_next_one_taken() {
+        let large = format!("{MAIL}DATA\r\n\r\n{}.\r\n", "x\r\n".repeat(400));
+        let small = format!("{MAIL}DATA\r\nx: y\r\n.\r\n");
+        logged_in(&format!("{large}{small}"), "250 250 354 abandon 552 250 250 354 250");
+        logged_in(
+            "MAIL FROM:<> SIZE=1001\r\nMAIL FROM:<> SIZE=999\r\nMAIL FROM:<>\r\n",
+            "552 452 250",
+        );
+    }
+
+    #[test]
+    fn commands_out_of_order_are_refused() {
+        check(TLS, "MAIL FROM:<>\r\nAUTH PLAIN\r\n", "503 503");
+        check(
+            TLS,
+            "HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n",
+            "250 530 530 530",
+        );
+        logged_in("RCPT TO:<b@c.example>\r\nDATA\r\n", "503 503");
+        logged_in("MAIL FROM:<>\r\nMAIL FROM:<>\r\nDATA\r\nAUTH PLAIN\r\n", "250 503 554 503");
+        logged_in("EXPN a\r\nETRN a\r\nXYZZY\r\nVRFY a\r\nHELP\r\n", "502 502 500 252 214");
+    }
+
+    #[test]
+    fn the_login_survives_rset_and_a_second_mail() {
+        logged_in(
+            "MAIL FROM:<>\r\nRSET\r\nRSET\r\nMAIL FROM:<>\r\nEHLO c\r\nMAIL FROM:<>\r\n",
+            "250 250 250 250 250 250",
+        );
+    }
+
+    #[test]
+    fn only_the_accounts_own_addresses_may_send() {
+        logged_in(
+            "MAIL FROM:<alex@contoso.example>\r\nMAIL FROM:<ADELE.vance@contoso.example>\r\n",
+            "550 250",
+        );
+    }
+
+    #[test]
+    fn recipients_over_the_limit_are_for_another_mail() {
+        let rcpt = "RCPT TO:<b@c.example>\r\n".repeat(4);
+        logged_in(&format!("MAIL FROM:<>\r\n{rcpt}"), "250 250 250 250 452");
+        logged_in("MAIL FROM:<>\r\nRCPT TO:<postmaster>\r\n", "250 250");
+    }
+
+    #[test]
+    fn logging_in_needs_tls_and_starttls_forgets_all() {
+        check(CLEAR, "EHLO c\r\nAUTH PLAIN\r\nMAIL FROM:<>\r\n", "250 538 530");
+        let mut log = Log::default();
+        let mut session = session(CLEAR, limits());
+        log.feed(&mut session, b"EHLO c\r\nSTARTTLS\r\n");
+        log.feed(&mut session, b"MAIL FROM:<>\r\nEHLO c\r\nSTARTTLS\r\n");
+        assert_eq!(log.events.join(" "), "250 220 tls 503 250 503");
+    }
+
+    #[test]
+    fn what_is_sent_in_clear_after_starttls_is_never_heard() {
+        check(CLEAR, "EHLO c\r\nSTARTTLS\r\nNOOP\r\n", "250 503 close");
+    }
+
+    #[test]
+    fn an_exchange_is_cancelled_fails_or_succeeds_and_is_not_endless() {
+        let wrong = "AUTH LOGIN YWRlbGU=\r\nd3Jvbmc=\r\n";
+        check(
+            TLS,
+            &format!("EHLO c\r\nAUTH LOGIN\r\n*\r\nAUTH PLAIN\r\n%\r\n{wrong}{LOGIN}"),
+            "250 334 501 334 501 334 535 250 235",
+        );
+        check(
+            TLS,
+            &format!("EHLO c\r\n{}", wrong.repeat(4)),
+            "250 334 535 334 535 334 535 421 close",
+        );
+        check(
+            TLS,
+            "HELO c\r\nAUTH LOGIN\r\nYWRlbGU=\r\nc2VjcmV0\r\nAUTH PLAIN\r\n",
+            "250 334 334 235 503",
+        );
+    }
+
+    #[test]
+    fn lines_end_in_crlf_and_are_not_endless() {
+        check(TLS, "EHLO c\nNO\rOP\r\nNOOP\r\nNO\0OP\r\n\r\n", "500 500 250 500 500");
+        check(TLS, &format!("NOOP {}\r\nNOOP\r\n", "x".repeat(2041)), "250 250");
+        check(TLS, &format!("NOOP {}\r\nNOOP\r\n", "x".repeat(2042)), "500 250");
+        check(TLS, &format!("EHLO c\r\nAUTH PLAIN {}\r\n", "x".repeat(12_275)), "250 501");
+        check(TLS, &format!("EHLO c\r\nAUTH PLAIN {}\r\n", "x".repeat(12_276)), "250 500");
+        check(TLS, &"x".repeat(70_000), "500 close");
+    }
+
+    #[test]
+    fn errors_and_idle_commands_are_counted() {
+        check(TLS, &"XYZZY\r\n".repeat(9), "500 500 500 500 421 close");
+        check(TLS, &"NOOP\r\n".repeat(9), "250 250 250 250 250 250 421 close");
+    }
+
+    fn fragment() -> impl Strategy<Value = Vec<u8>> {
+        let words: Vec<&[u8]> = vec![
+            b"EHLO c\r\n",
+            b"AUTH PLAIN AGFkZWxlAHNlY3JldA==\r\n",
+            b"AUTH LOGIN\r\n",
+            b"*\r\n",
+            b"MAIL FROM:<adele.vance@contoso.example> SIZE=5\r\n",
+            b"MAIL FROM:<",
+            b"RCPT TO:",
+            b"RCPT TO:<b@c.example> NOTIFY=NEVER\r\n",
+            b"DATA\r\n",
+            b"BDAT 7\r\n",
+            b"BDAT 3 LAST\r\n",
+            b"\r\n.\r\n",
+            b"\r",
+            b"\n",
+            b".",
+            b"\0",
+            b"RSET\r\n",
+            b"STARTTLS\r\n",
+            b"x: y\r\n",
+            b"BY=9;R",
+            b"HOLDUNTIL=2026-",
+            b"@a:",
+            b"[IPv6:",
+            b"+F",
+            b"\xff",
+        ];
+        prop_oneof![
+            8 => prop::sample::select(words).prop_map(<[u8]>::to_vec),
+            1 => prop::collection::vec(any::<u8>(), 0..50),
+            1 => (1usize..3000).prop_map(|n| vec![b'a'; n]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived_within_the_caps(
+            reads in prop::collection::vec(fragment(), 0..60), tls in any::<bool>()
+        ) {
+            let transport = if tls { TLS } else { CLEAR };
+            let limits = Limits { header_octets: 500, errors: 1000, idle_commands: 1000, ..limits() };
+            let (mut session, mut log) = (session(transport, limits), Log::default());
+            for read in reads {
+                log.feed(&mut session, &read);
+                prop_assert!(session.line.capacity() <= 2 * 12_288);
+                prop_assert!(log.spooled.len() <= 1000);
+                if let Some(body) = session.transaction.as_ref().and_then(|t| t.body.as_ref()) {
+                    prop_assert!(body.octets <= 4000);
+                }
+                if log.events.last().is_some_and(|event| event == "close") { break }
+            }
+            for (_, octets) in &log.mails {
+                let text = String::from_utf8_lossy(octets).replace("\r\n", "");
+                prop_assert!(!text.contains(['\r', '\n', '\0']));
+            }
+        }
+    }
+}
