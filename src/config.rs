@@ -1,0 +1,304 @@
+//! The configuration: one TOML file, everything in it optional but the app registration.
+//!
+//! Unknown keys are refused. A refusal names the file, the key, the value and the remedy, and nothing
+//! has been touched by then. `config/postbridge.toml` is the annotated example and equals the
+//! defaults; a test holds it to that.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::account::Address;
+use crate::entra;
+use crate::plan;
+use crate::smtp::limits::Limits;
+use crate::store::Room;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept. Absent: `$STATE_DIRECTORY`, else a place that suits the user.
+    pub state_dir: Option<PathBuf>,
+    /// The app registration; needed for real mail, not for the demo.
+    pub entra: Option<entra::Settings>,
+    pub smtp: Smtp,
+    pub spool: Spool,
+    /// Settings of single accounts, by address.
+    pub account: BTreeMap<Address, AccountSettings>,
+}
+
+/// `[smtp]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Smtp {
+    /// Listeners that offer STARTTLS; AUTH only after it.
+    pub starttls: Vec<SocketAddr>,
+    /// Listeners with TLS from the first octet (RFC 8314).
+    pub implicit_tls: Vec<SocketAddr>,
+    /// Listeners that offer AUTH in clear as well, for devices that cannot do TLS. Loopback only.
+    pub clear: Vec<Spanned<SocketAddr>>,
+    /// The name in the greeting and in the certificate. Absent: the machine's.
+    pub hostname: Option<String>,
+    /// PEM files of the user's own. Absent: made on the first run.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<Spanned<PathBuf>>,
+    /// The largest message taken, in octets; SIZE says it.
+    pub message_octets_max: Spanned<u64>,
+    pub limits: Limits,
+}
+
+impl Default for Smtp {
+    fn default() -> Smtp {
+        let both = |port: u16| vec![SocketAddr::from(([127, 0, 0, 1], port)), ([0, 0, 0, 0, 0, 0, 0, 1u16], port).into()];
+        Smtp {
+            starttls: both(1587),
+            implicit_tls: both(1465),
+            clear: Vec::new(),
+            hostname: None,
+            certificate: None,
+            key: None,
+            message_octets_max: Spanned::new(0..0, plan::MESSAGE_OCTETS_MAX),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// `[spool]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The most that waiting mails may hold, in MiB.
+    pub quota_mib: u64,
+    /// What is left free on the file system, in MiB.
+    pub keep_free_mib: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool { quota_mib: 2048, keep_free_mib: 256 }
+    }
+}
+
+impl Spool {
+    pub fn room(&self) -> Room {
+        let octets = |mib: u64| mib.saturating_mul(1 << 20);
+        Room {
+            quota_octets: octets(self.quota_mib),
+            keep_free_octets: octets(self.keep_free_mib),
+        }
+    }
+}
+
+/// `[account."address"]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Further addresses it may send as: mailboxes on which it has Send As or Send on Behalf.
+    pub send_as: Vec<Address>,
+}
+
+/// A configuration that cannot be used (exit status 78).
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{}: {message}", path.display())]
+pub struct ConfigError {
+    path: PathBuf,
+    message: String,
+    #[source_code]
+    source_code: NamedSource<String>,
+    #[label("here")]
+    place: Option<SourceSpan>,
+    #[help]
+    remedy: Option<String>,
+}
+
+impl Config {
+    /// Reads the file, or the first of the usual ones that exists; the defaults if none does.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let found = match path {
+            Some(path) => Some(path.to_owned()),
+            None => usual_places().into_iter().find(|path| path.exists()),
+        };
+        let Some(path) = found else { return Ok(Config::default()) };
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError {
+            message: format!("it cannot be read: {error}"),
+            source_code: NamedSource::new(path.display().to_string(), String::new()),
+            place: None,
+            remedy: Some("give the path of a readable file with --config".into()),
+            path: path.clone(),
+        })?;
+        Config::parse(&path, &text)
+    }
+
+    /// `path` is for the errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let refuse = |message: String, place: Option<std::ops::Range<usize>>, remedy: Option<String>| {
+            ConfigError {
+                path: path.to_owned(),
+                message,
+                source_code: NamedSource::new(path.display().to_string(), text.to_owned())
+                    .with_language("TOML"),
+                place: place.map(SourceSpan::from),
+                remedy,
+            }
+        };
+        let config: Config = toml::from_str(text)
+            .map_err(|error| refuse(error.message().to_owned(), error.span(), None))?;
+        config.check().map_err(|bad| refuse(bad.message, bad.place, Some(bad.remedy)))?;
+        Ok(config)
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), Bad> {
+        if let Some(entra) = &self.entra {
+            entra.check().map_err(|bad| Bad {
+                message: format!("entra.{} = {:?} cannot be meant", bad.key, bad.value),
+                place: None,
+                remedy: bad.remedy.to_owned(),
+            })?;
+        }
+        for listener in &self.smtp.clear {
+            if !listener.get_ref().ip().is_loopback() {
+                return Err(Bad::at(
+                    listener,
+                    format!("smtp.clear = \"{}\" would take passwords in clear from the network", listener.get_ref()),
+                    "use a loopback address here, or put this one under smtp.starttls or smtp.implicit_tls",
+                ));
+            }
+        }
+        let size = &self.smtp.message_octets_max;
+        if !(1024..=plan::MESSAGE_OCTETS_MAX).contains(size.get_ref()) {
+            return Err(Bad::at(
+                size,
+                format!("smtp.message_octets_max = {} cannot be kept", size.get_ref()),
+                &format!("Graph takes a mail whole up to {} octets; choose 1024 to that", plan::MESSAGE_OCTETS_MAX),
+            ));
+        }
+        if let (None, Some(key)) = (&self.smtp.certificate, &self.smtp.key) {
+            return Err(Bad::at(
+                key,
+                format!("smtp.key = {:?} has no certificate beside it", key.get_ref()),
+                "give smtp.certificate as well, or neither",
+            ));
+        }
+        if let (Some(certificate), None) = (&self.smtp.certificate, &self.smtp.key) {
+            return Err(Bad {
+                message: format!("smtp.certificate = {certificate:?} has no key beside it"),
+                place: None,
+                remedy: "give smtp.key as well, or neither".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Where everything is kept.
+    pub fn state_dir(&self) -> PathBuf {
+        if let Some(directory) = &self.state_dir {
+            return directory.clone();
+        }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(directory) = variable("STATE_DIRECTORY") {
+            return directory;
+        }
+        if rustix::process::geteuid().is_root() {
+            return PathBuf::from("/var/lib/postbridge");
+        }
+        variable("XDG_STATE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_else(|| PathBuf::from("/var/lib"))
+            .join("postbridge")
+    }
+}
+
+struct Bad {
+    message: String,
+    place: Option<std::ops::Range<usize>>,
+    remedy: String,
+}
+
+impl Bad {
+    fn at<T>(value: &Spanned<T>, message: String, remedy: &str) -> Bad {
+        Bad { message, place: Some(value.span()), remedy: remedy.to_owned() }
+    }
+}
+
+/// systemd's directory, the user's, the machine's.
+fn usual_places() -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    [
+        variable("CONFIGURATION_DIRECTORY"),
+        variable("XDG_CONFIG_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".config")))
+            .map(|directory| directory.join("postbridge")),
+        Some(PathBuf::from("/etc/postbridge")),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|directory| directory.join("postbridge.toml"))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("postbridge.toml"), text)
+    }
+
+    /// What a person sees, without colours.
+    fn refusal(text: &str) -> String {
+        let error = parse(text).unwrap_err();
+        let mut out = String::new();
+        let handler = miette::NarratableReportHandler::new();
+        handler.render_report(&mut out, &error).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_annotated_example_is_the_defaults() {
+        let example = include_str!("../config/postbridge.toml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+        // Each commented-out setting can be switched on as it stands.
+        let on: String = example
+            .lines()
+            .map(|line| match line.strip_prefix("#: ") {
+                Some(setting) => format!("{setting}\n"),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        parse(&on).map_err(miette::Report::from).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_place() {
+        let text = refusal("[smtp]\nstartls = []\n");
+        assert!(text.contains("startls") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn passwords_in_clear_from_the_network_are_refused() {
+        let text = refusal("[smtp]\nclear = [\"127.0.0.1:1025\", \"0.0.0.0:25\"]\n");
+        assert!(text.contains("0.0.0.0:25") && text.contains("smtp.starttls"), "{text}");
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_refused_with_a_remedy() {
+        for (text, hint) in [
+            ("[smtp]\nmessage_octets_max = 100_000_000\n", "2097152"),
+            ("[smtp]\nkey = \"k.pem\"\n", "smtp.certificate"),
+            ("[smtp]\ncertificate = \"c.pem\"\n", "smtp.key"),
+            ("[entra]\nclient_id = \"my app\"\n", "GUID"),
+            ("[smtp]\nstarttls = [\"localhost\"]\n", "socket address"),
+            ("[account.\"adele\"]\n", "'@'"),
+            ("[spool]\nquota_mib = -1\n", "-1"),
+        ] {
+            let got = refusal(text);
+            assert!(got.contains(hint), "{text} → {got}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The HTTP client: one request a call, no redirects, no retries, everything bounded.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Method, Response, StatusCode, Url, header};
+use uuid::Uuid;
+
+use super::failure::{Answer, Effect, Failure};
+
+/// A handle on Graph; clones share their connections. It holds no token: each call is given one.
+#[derive(Clone)]
+pub struct Graph {
+    base: Url,
+    /// For calls that do no harm when repeated: connections are kept.
+    reading: reqwest::Client,
+    /// For calls that send: each has a connection of its own, so that no layer can find one stale
+    /// half-way and try again.
+    sending: reqwest::Client,
+}
+
+/// The base URL or the TLS set-up of this machine cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("{0} is not a base URL; it must be https, or http on this machine's loopback")]
+    BaseUrl(String),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// The most of an answer that is read.
+const ANSWER_OCTETS_MAX: usize = 1 << 20;
+
+pub(super) struct Success {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+}
+
+impl Graph {
+    /// `base` is a cloud's Graph host, such as `https://graph.microsoft.com`.
+    pub fn new(base: &str) -> Result<Graph, Unusable> {
+        let bad = || Unusable::BaseUrl(base.to_owned());
+        let url = Url::parse(base).map_err(|_| bad())?;
+        let loopback = is_loopback(&url);
+        if url.cannot_be_a_base()
+            || !(url.scheme() == "https" || url.scheme() == "http" && loopback)
+        {
+            return Err(bad());
+        }
+        let client = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("postbridge/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .connect_timeout(Duration::from_secs(15))
+                .timeout(Duration::from_secs(60));
+            // A proxy of the environment is for the world outside.
+            if loopback { builder.no_proxy() } else { builder }
+        };
+        Ok(Graph {
+            base: url,
+            reading: client().pool_idle_timeout(Duration::from_secs(60)).build()?,
+            sending: client().pool_max_idle_per_host(0).http1_only().build()?,
+        })
+    }
+
+    /// One request to `{base}/v1.0/{segments}`.
+    pub(super) async fn call(
+        &self,
+        effect: Effect,
+        method: Method,
+        segments: &[&str],
+        token: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Success, Failure> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1.0").extend(segments);
+        }
+        let client = match effect {
+            Effect::Harmless => &self.reading,
+            Effect::Irreversible => &self.sending,
+        };
+        // Graph: best practices. Microsoft's support asks for the pair of ids.
+        let request_id = Uuid::new_v4();
+        let request = client
+            .request(method, url)
+            .bearer_auth(token)
+            .header("client-request-id", request_id.to_string())
+            .header("return-client-request-id", "true");
+        let response = with(request).send().await;
+        let mut response = response.map_err(|error| Failure::of_transport(&error, effect))?;
+        let status = response.status();
+        tracing::debug!(
+            client_request_id = %request_id,
+            request_id = header_text(&response, "request-id"),
+            status = status.as_u16(),
+            "graph answered"
+        );
+        let body = read(&mut response).await;
+        if status.is_success() {
+            // The status alone says that it took effect; a body cut short does not take that back.
+            return match body {
+                Ok(body) => Ok(Success { status, body }),
+                Err(_) if effect == Effect::Irreversible => {
+                    Ok(Success { status, body: Vec::new() })
+                }
+                Err(error) => Err(Failure::of_transport(&error, effect)),
+            };
+        }
+        let answer = Answer {
+            status,
+            retry_after: header_text(&response, header::RETRY_AFTER.as_str()),
+            body: &body.unwrap_or_default(),
+            now: Timestamp::now(),
+        };
+        Err(Failure::of_answer(&answer, effect))
+    }
+}
+
+fn header_text<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The body, as far as [`ANSWER_OCTETS_MAX`].
+async fn read(response: &mut Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > ANSWER_OCTETS_MAX {
+            break;
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// Whether a URL stays on this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_sent_in_clear_to_this_machine_only() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        assert!(Graph::new("https://graph.microsoft.com").is_ok());
+        assert!(Graph::new("http://127.0.0.1:8080").is_ok());
+        assert!(Graph::new("http://[::1]:8080").is_ok());
+        assert!(Graph::new("http://graph.microsoft.com").is_err());
+        assert!(Graph::new("http://127.0.0.1.contoso.example").is_err());
+        assert!(Graph::new("file:///etc/passwd").is_err());
+        assert!(Graph::new("graph.microsoft.com").is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! Microsoft Graph v1.0, as far as a mail needs it.
+//!
+//! Knows HTTP and Graph's JSON; knows nothing of the store, of plans or of who asked. What Graph
+//! answers becomes a value or a [`Failure`]: nothing else crosses this border. Nothing in here
+//! retries, and no layer below does: a call is one request.
+
+mod client;
+mod failure;
+mod mail;
+pub mod pace;
+
+pub use client::{Graph, Unusable};
+pub use failure::Failure;
+pub use mail::Me;

@@ -1,0 +1,52 @@
+//! The decision: from a mail, and what we know, to the calls that carry it out. Pure.
+//!
+//! A plan is made afresh for each attempt and never stored; what was recorded as done is not in it
+//! again. `execute` carries it out, one action after the other.
+
+use crate::account::Account;
+use crate::mime::{self, Refusal, Stamp};
+use crate::submission::Envelope;
+
+/// The largest raw message that Graph takes whole, in octets.
+///
+/// Graph: a request body has at most 4 MB; in practice raw MIME passes up to about 2240 KiB.
+pub const MIME_OCTETS_MAX: usize = 2240 * 1024;
+
+/// The largest message that a client may hand in, in octets: what is left of [`MIME_OCTETS_MAX`]
+/// for the fields that we may have to add (500 recipients as Bcc).
+pub const MESSAGE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
+
+/// Everything that the decision about a mail may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'k> {
+    pub account: &'k Account,
+    pub envelope: &'k Envelope,
+    /// As the client sent them.
+    pub octets: &'k [u8],
+    pub stamp: &'k Stamp,
+}
+
+/// One call to Graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// `POST /me/sendMail` with this message. It cannot be taken back.
+    SendMime(Vec<u8>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+}
+
+/// What to do with a mail; a [`Refusal`] if nothing right can be done.
+pub fn of_mail(known: Known<'_>) -> Result<Plan, Refusal> {
+    let message = mime::compose(known.octets, known.envelope, known.account, known.stamp)?;
+    if message.len() > MIME_OCTETS_MAX {
+        return Err(Refusal {
+            code: 552,
+            enhanced: [5, 3, 4],
+            text: "the message is larger than Microsoft Graph takes".into(),
+        });
+    }
+    Ok(Plan { actions: vec![Action::SendMime(message)] })
+}

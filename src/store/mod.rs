@@ -1,0 +1,196 @@
+//! What postbridge remembers, on disk: the spool, the accounts. SQLite, and only here SQL.
+//!
+//! All changes go through [`Store::write`]: one task owns the only writing connection and commits
+//! whatever waits in one transaction (group commit), so that a hundred clients share one fsync.
+//! What `write` returned is on disk. The store knows no protocol and no Graph.
+//!
+//! Two rules for those who add to it:
+//! - A change of several statements opens a savepoint of its own (`conn.begin()`): its neighbours in
+//!   the same commit must not see half of it.
+//! - A failed fsync ends the process (exit status 74). What the kernel lost then cannot be found
+//!   again by retrying, and an acknowledgement after it would be a lie.
+
+mod schema;
+pub mod spool;
+mod writer;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqlitePool};
+
+pub use writer::Change;
+
+/// A handle on the state directory; clones share it. While one exists no other process can open it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: PathBuf,
+    writer: writer::Writer,
+    readers: SqlitePool,
+    spool: spool::Shared,
+    _lock: File,
+}
+
+/// Why a state directory cannot be opened. Each kind has an exit status of its own (see `app`).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "{path} is held by another postbridge; stop that one, or give this one a state directory of its own"
+    )]
+    InUse { path: PathBuf },
+    #[error("{path} can be read by others (mode {mode:04o}); run: chmod 700 {path}")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error(
+        "{path} belongs to another user (uid {owner}); run postbridge as that user, or give it a state directory of its own"
+    )]
+    Foreign { path: PathBuf, owner: u32 },
+    #[error(
+        "{path} was written by a newer postbridge; install that version again, or restore a backup made before the upgrade"
+    )]
+    Newer { path: PathBuf },
+    #[error("{path} cannot be used: {source}")]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error("{path} cannot be opened as a database: {source}")]
+    Database { path: PathBuf, source: sqlx::Error },
+}
+
+/// Why a read or a change did not happen. After an error from [`Store::write`] nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or its quota is full, or the file system read-only: it may pass.
+    #[error("no room in the state directory: {0}")]
+    Full(Arc<str>),
+    #[error("the store failed: {0}")]
+    Failed(Arc<str>),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        let text: Arc<str> = error.to_string().into();
+        if schema::is_out_of_room(&error) {
+            StoreError::Full(text)
+        } else {
+            StoreError::Failed(text)
+        }
+    }
+}
+
+/// What the store is allowed to take.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// The most that waiting mails may hold, in octets.
+    pub quota_octets: u64,
+    /// What must stay free on the file system, in octets.
+    pub keep_free_octets: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { quota_octets: 2 << 30, keep_free_octets: 256 << 20 }
+    }
+}
+
+impl Store {
+    /// Opens the state directory, or makes it (mode 0700). Nothing is touched on an error.
+    pub async fn open(directory: &Path, room: Room) -> Result<Store, OpenError> {
+        let lock = lock(directory)?;
+        let path = directory.join("postbridge.db");
+        let database = |source| OpenError::Database { path: path.clone(), source };
+
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(std::time::Duration::from_secs(5))
+            // 16 MiB of log between checkpoints: each costs two more fsyncs.
+            .pragma("wal_autocheckpoint", "4096")
+            .pragma("secure_delete", "fast")
+            .log_statements(tracing::log::LevelFilter::Off)
+            .log_slow_statements(tracing::log::LevelFilter::Off, std::time::Duration::ZERO);
+        let mut connection = options.connect().await.map_err(database)?;
+        schema::migrate(&mut connection).await.map_err(|error| match error {
+            schema::MigrateError::Newer => OpenError::Newer { path: path.clone() },
+            schema::MigrateError::Failed(source) => database(source),
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+
+        let spool = spool::Shared::open(directory, room, &mut connection)
+            .await
+            .map_err(|error| OpenError::Unusable { path: directory.to_owned(), source: error })?;
+        let writer = writer::Writer::start(connection);
+        let inner = Inner { directory: directory.to_owned(), writer, readers, spool, _lock: lock };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// The state directory.
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// Makes a change; it is on disk when this returns `Ok`, and undone when it returns `Err`.
+    ///
+    /// The closure gets the writing connection inside a transaction that it shares with others.
+    pub async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Change<T>,
+    {
+        self.inner.writer.write(change).await
+    }
+
+    /// A connection to read with. It sees what was committed, nothing else.
+    pub async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.inner.readers.acquire().await?)
+    }
+}
+
+/// Makes sure of the directory and takes its lock.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let unusable = |source| OpenError::Unusable { path: directory.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+    let metadata = fs::metadata(directory).map_err(unusable)?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(OpenError::Exposed {
+            path: directory.to_owned(),
+            mode: metadata.mode() & 0o7777,
+        });
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if metadata.uid() != me {
+        return Err(OpenError::Foreign { path: directory.to_owned(), owner: metadata.uid() });
+    }
+    let path = directory.join("lock");
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+/// Ends the process because the store broke its word. Nothing may be acknowledged after this.
+pub(crate) fn die(error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%error, "the store did not keep what it was given; stopping at once");
+    std::process::exit(74)
+}

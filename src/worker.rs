@@ -1,0 +1,232 @@
+//! Takes what is due from the spool and sees it to its end. The only place that retries.
+//!
+//! One task looks for work and hands it out; each attempt is a task of its own, so that a mailbox that
+//! is slow, throttled or signed out never delays another, and a panic is one mail's failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Standing;
+use crate::execute::{Ended, Executor, Refused, Turn};
+use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
+use crate::report;
+use crate::retry::{self, Next};
+use crate::store::spool::{Entry, Kind, Outcome, Report, State};
+use crate::store::{Store, StoreError};
+
+/// Looked again after this long even if nothing called: a net, not the way.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Between tries to write down an outcome that the disk would not take.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// How long attempts may go on after the stop was asked for.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long the record of an ended mail is kept.
+const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+#[derive(Clone)]
+pub struct Worker {
+    pub store: Store,
+    pub executor: Executor,
+    pub pace: Pace,
+}
+
+impl Worker {
+    /// Works until `stop`; then lets the attempts in flight come to their end.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut attempts = JoinSet::new();
+        let mut forget = tokio::time::interval(FORGET_EVERY);
+        loop {
+            // Asked for before we look, so that what comes in between is not missed.
+            let changed = self.store.spool_changed();
+            let wait = match self.hand_out(&mut attempts).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(%error, "the spool cannot be read");
+                    WRITE_AGAIN
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = changed => {}
+                Some(_) = attempts.join_next() => {}
+                () = tokio::time::sleep(wait) => {}
+                _ = forget.tick() => self.forget().await,
+            }
+        }
+        let drained = async { while attempts.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!(
+                attempts = attempts.len(),
+                "stopped while Graph had not answered; these mails are held until somebody looks"
+            );
+        }
+    }
+
+    /// Starts an attempt for whatever is due and may go. Returns how long there is nothing to do.
+    async fn hand_out(&self, attempts: &mut JoinSet<()>) -> Result<Duration, StoreError> {
+        let now = Timestamp::now();
+        let (accounts, next) = self.store.due(now).await?;
+        let mut wait = next
+            .and_then(|next| Duration::try_from(next.duration_since(now)).ok())
+            .map_or(LOOK_AGAIN, |next| next.min(LOOK_AGAIN));
+        for id in accounts {
+            let Some(account) = self.store.account(id).await? else {
+                self.hold_orphans(id, now).await?;
+                continue;
+            };
+            if account.standing != Standing::Ready {
+                continue;
+            }
+            let mut slots = self.pace.slots(id, IN_FLIGHT_MAX);
+            if let Some(blocked) = self.pace.blocked_for(id) {
+                wait = wait.min(blocked);
+            }
+            if slots.is_empty() {
+                continue;
+            }
+            let again_at = now.saturating_add(retry::after_a_crash()).unwrap_or(now);
+            let most = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+            let claimed = self.store.claim(id, now, again_at, most).await?;
+            for entry in claimed {
+                let Some(slot) = slots.pop() else { break };
+                let turn = self.executor.turn(entry, account.clone(), slot);
+                attempts.spawn(self.clone().see_through(turn));
+            }
+        }
+        Ok(wait)
+    }
+
+    /// Mails of an account that is no more: in sight, and not sent.
+    async fn hold_orphans(
+        &self,
+        account: crate::account::AccountId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for entry in self.store.claim(account, now, now, u32::MAX).await? {
+            let note = "its account was removed; nothing was sent".to_owned();
+            self.settle(&entry, Outcome::Held { note }).await;
+        }
+        Ok(())
+    }
+
+    async fn see_through(self, turn: Turn) {
+        let turn = Arc::new(turn);
+        let attempt = {
+            let (executor, turn) = (self.executor.clone(), turn.clone());
+            tokio::spawn(async move { executor.attempt(&turn).await })
+        };
+        let ended = match attempt.await {
+            Ok(ended) => ended,
+            Err(error) => self.after_a_panic(&turn.entry, &error.to_string()).await,
+        };
+        let outcome = self.outcome(&turn, ended).await;
+        self.settle(&turn.entry, outcome).await;
+    }
+
+    /// What is known of an attempt that broke down is what it wrote.
+    async fn after_a_panic(&self, entry: &Entry, error: &str) -> Ended {
+        let note = format!("the attempt broke down: {error}");
+        match self.store.entry(entry.id).await {
+            Ok(Some(entry)) if entry.state == State::Attempting => {
+                Ended::Later { after: None, throttled: false, note }
+            }
+            _ => Ended::Unknown { note },
+        }
+    }
+
+    /// What follows from how an attempt ended.
+    async fn outcome(&self, turn: &Turn, ended: Ended) -> Outcome {
+        let entry = &turn.entry;
+        let now = Timestamp::now();
+        match ended {
+            Ended::Sent => Outcome::Sent,
+            Ended::Unknown { note } => Outcome::Held { note },
+            Ended::AccountWaits { note } => {
+                if let Err(error) = self.store.needs_sign_in(entry.account, &note).await {
+                    tracing::error!(%error, "the account's standing could not be written");
+                }
+                Outcome::Later { due_at: now, waited: Duration::ZERO, note }
+            }
+            Ended::Later { after, throttled, note } => {
+                if throttled && let Some(pause) = after {
+                    self.pace.block(entry.account, pause);
+                }
+                match retry::next(entry.attempts, entry.waited, after, chance()) {
+                    Next::After(pause) => {
+                        let due_at = now.saturating_add(pause).unwrap_or(now);
+                        Outcome::Later { due_at, waited: pause, note }
+                    }
+                    Next::GiveUp => self.failed(turn, now, Refused {
+                        // RFC 3463 §3.5: delivery time expired.
+                        status: [4, 4, 7],
+                        diagnostic: None,
+                        why: format!("it was tried for five days; at last: {note}"),
+                    }).await,
+                }
+            }
+            Ended::Failed(refused) => self.failed(turn, now, refused).await,
+        }
+    }
+
+    /// The end of a mail that cannot go, with the report to its sender if one is due.
+    async fn failed(&self, turn: &Turn, now: Timestamp, refused: Refused) -> Outcome {
+        let entry = &turn.entry;
+        let note = refused.why.clone();
+        if entry.kind == Kind::Report || !report::wanted(&entry.envelope) {
+            return Outcome::Failed { note, report: None };
+        }
+        let octets = self.store.body(entry.id).await.ok().flatten().unwrap_or_default();
+        let report = report::failure(&report::Failure {
+            account: &turn.account,
+            envelope: &entry.envelope,
+            original: &octets,
+            id: &entry.id.to_string(),
+            accepted_at: entry.accepted_at,
+            finished_at: now,
+            status: refused.status,
+            why: &refused.why,
+            diagnostic: refused.diagnostic.as_deref(),
+        });
+        let report = report.map(|(envelope, octets)| Report { envelope, octets });
+        Outcome::Failed { note, report }
+    }
+
+    /// Writes the outcome down, however long the disk takes to accept it, and says it once.
+    async fn settle(&self, entry: &Entry, outcome: Outcome) {
+        while let Err(error) = self.store.settle(entry, outcome.clone()).await {
+            tracing::error!(entry = %entry.id, %error, "an outcome could not be written down yet");
+            tokio::time::sleep(WRITE_AGAIN).await;
+        }
+        let (id, attempt) = (entry.id, entry.attempts);
+        match outcome {
+            Outcome::Sent => tracing::info!(entry = %id, attempt, "sent"),
+            Outcome::Later { due_at, note, .. } => {
+                tracing::info!(entry = %id, attempt, %due_at, why = note, "not yet");
+            }
+            Outcome::Failed { note, report } => {
+                let reported = report.is_some();
+                tracing::warn!(entry = %id, attempt, reported, why = note, "failed");
+            }
+            Outcome::Held { note } => tracing::warn!(entry = %id, attempt, why = note, "held"),
+        }
+    }
+
+    async fn forget(&self) {
+        let Ok(before) = Timestamp::now().checked_sub(KEEP_ENDED) else { return };
+        if let Err(error) = self.store.forget_ended(before).await {
+            tracing::warn!(%error, "ended mails could not be forgotten");
+        }
+    }
+}
+
+/// In 0.0..1.0.
+fn chance() -> f64 {
+    let mut octets = [0; 4];
+    let _ = aws_lc_rs::rand::fill(&mut octets);
+    f64::from(u32::from_le_bytes(octets)) / f64::from(u32::MAX)
+}
