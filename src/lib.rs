@@ -2,8 +2,8 @@
 pub mod account;
 pub mod entra;
 pub mod graph;
-pub mod retry;
 pub mod mime;
+pub mod retry;
 pub mod sandbox;
 pub mod smtp;
 pub mod store;

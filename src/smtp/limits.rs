@@ -30,7 +30,8 @@ pub struct Limits {
     /// Recipients of one mail: what Exchange Online takes by default.
     pub recipients: usize,
     /// A mail, as it is offered by SIZE. The default is what Microsoft 365 was seen to take in one
-    /// request.
+    /// request; the configuration sets it by a key of its own.
+    #[serde(skip)]
     pub message_octets: u64,
     /// Commands out of place or malformed, in one session.
     pub errors: usize,

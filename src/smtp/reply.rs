@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::command::Problem;
+use crate::store::spool::{Receipt, SpoolError};
 
 /// A reply to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,24 @@ impl Reply {
             text.push_str("\nAUTH PLAIN LOGIN");
         }
         Reply { code: 250, enhanced: None, text: text.into() }
+    }
+
+    /// The mail is ours now. Only a receipt, which only a durable mail has, makes this reply.
+    pub fn queued(receipt: &Receipt) -> Reply {
+        let known = if receipt.is_repeat() { " (already here)" } else { "" };
+        Reply {
+            code: 250,
+            enhanced: Some([2, 0, 0]),
+            text: format!("queued as {}{known}", receipt.id()).into(),
+        }
+    }
+
+    /// The mail could not be kept: the client is to come again.
+    pub fn not_kept(error: &SpoolError) -> Reply {
+        match error {
+            SpoolError::Full(_) => SPOOL_FULL,
+            SpoolError::Unavailable(_) => SPOOL_UNAVAILABLE,
+        }
     }
 
     /// RFC 4954 §4: a server challenge, already in base64.

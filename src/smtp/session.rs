@@ -15,9 +15,9 @@
 use std::sync::Arc;
 
 use super::auth::{self, Credentials, Exchange, Turn};
+use super::body::{Body, Read};
 use super::command::{self, Command, Problem, Recipient};
-use super::data::{Fault, Piece, Scanner};
-use super::header::HeaderBlock;
+use super::data::Scanner;
 use super::limits::Limits;
 use super::reply::{self, Offer, Reply};
 use crate::account::{Account, Address};
@@ -119,18 +119,6 @@ struct Transaction {
     size: u64,
     forward_paths: Vec<ForwardPath>,
     body: Option<Box<Body>>,
-}
-
-/// The text of a mail as far as it has come.
-#[derive(Debug)]
-struct Body {
-    scanner: Scanner,
-    header: HeaderBlock,
-    octets: u64,
-    /// Why it will not be taken.
-    refusal: Option<Reply>,
-    /// The driver has been told so.
-    abandoned: bool,
 }
 
 /// A line this much over its limit is not waited for any more.
@@ -527,13 +515,8 @@ impl Session {
 
     fn begin_body(&mut self, scanner: fn(usize) -> Scanner) {
         if let Some(transaction) = &mut self.transaction {
-            transaction.body = Some(Box::new(Body {
-                scanner: scanner(self.limits.line_octets),
-                header: HeaderBlock::new(self.limits.header_octets, self.limits.header_fields),
-                octets: 0,
-                refusal: None,
-                abandoned: false,
-            }));
+            let scanner = scanner(self.limits.line_octets);
+            transaction.body = Some(Box::new(Body::new(scanner, &self.limits)));
         }
     }
 
@@ -554,7 +537,7 @@ impl Session {
         let refusal = match self.may_send_text() {
             Err(refusal) => refusal,
             Ok(transaction) => {
-                let before = transaction.body.as_ref().map(|body| body.octets);
+                let before = transaction.body.as_ref().map(|body| body.octets());
                 if before.unwrap_or(0).saturating_add(octets) <= max {
                     if before.is_none() {
                         self.begin_body(Scanner::counted);
@@ -587,7 +570,7 @@ impl Session {
             Read::Refused => Step::Abandon,
             Read::More | Read::End if left > 0 => Step::Read,
             Read::More | Read::End if last => {
-                body.scanner.finish();
+                body.finish();
                 self.arrived(false)
             }
             // RFC 3030 §2: each chunk has its reply; a refused mail is refused at once.
@@ -605,21 +588,20 @@ impl Session {
         let Some(transaction) = self.transaction.take() else { return self.lost() };
         let Transaction { reverse_path, parameters, forward_paths, body, .. } = *transaction;
         let (Some(body), Some(account)) = (body, self.account.clone()) else { return self.lost() };
-        let body = *body;
         if let Some(refusal) = body.verdict() {
             // The client and we may not agree where the mail ended: hear no more from it. Counted
             // octets leave no such doubt.
             let close = dotted && refusal == reply::BAD_LINE_ENDING;
             self.phase = if close { Phase::Closed } else { Phase::Command };
-            return if body.abandoned { Step::Reply(refusal) } else { self.abandon(refusal) };
+            return if body.is_abandoned() { Step::Reply(refusal) } else { self.abandon(refusal) };
         }
         self.idle_commands = 0;
         match Envelope::new(reverse_path, forward_paths, parameters) {
             Ok(envelope) => Step::Commit(Box::new(Arrived {
                 envelope,
                 account,
-                head: body.header.into_octets(),
-                octets: body.octets,
+                octets: body.octets(),
+                head: body.into_head(),
             })),
             Err(_) => self.abandon(reply::NO_RECIPIENT),
         }
@@ -648,57 +630,6 @@ impl Session {
     /// the client sends can be trusted to be a command.
     fn lost<'i>(&mut self) -> Step<'i> {
         self.close_with(reply::SPOOL_UNAVAILABLE)
-    }
-}
-
-/// What [`Body::read`] came to.
-enum Read<'i> {
-    Text(&'i [u8]),
-    /// The mail will not be taken; said once.
-    Refused,
-    More,
-    End,
-}
-
-impl Body {
-    fn read<'i>(&mut self, input: &mut &'i [u8], limits: &Limits) -> Read<'i> {
-        loop {
-            let piece = self.scanner.next(input);
-            if let Piece::Text(text) = piece
-                && self.refusal.is_none()
-            {
-                match self.admit(text, limits) {
-                    Ok(()) => return Read::Text(text),
-                    Err(refusal) => self.refusal = Some(refusal),
-                }
-            }
-            match piece {
-                Piece::End => return Read::End,
-                _ if !self.abandoned && self.verdict().is_some() => {
-                    self.abandoned = true;
-                    return Read::Refused;
-                }
-                Piece::More => return Read::More,
-                Piece::Text(_) => {}
-            }
-        }
-    }
-
-    fn admit(&mut self, text: &[u8], limits: &Limits) -> Result<(), Reply> {
-        self.octets = self.octets.saturating_add(text.len() as u64);
-        if self.octets > limits.message_octets {
-            return Err(reply::MESSAGE_TOO_LARGE);
-        }
-        self.header.push(text).map_err(|_| reply::HEADER_TOO_LARGE)
-    }
-
-    /// Why the mail will not be taken. A wrong line ending outranks the rest.
-    fn verdict(&self) -> Option<Reply> {
-        match self.scanner.fault() {
-            Some(Fault::LineEnding) => Some(reply::BAD_LINE_ENDING),
-            Some(Fault::LongLine) => Some(reply::TEXT_LINE_TOO_LONG),
-            None => self.refusal.clone(),
-        }
     }
 }
 
@@ -1019,7 +950,7 @@ mod tests {
                 prop_assert!(session.line.capacity() <= 2 * 12_288);
                 prop_assert!(log.spooled.len() <= 1000);
                 if let Some(body) = session.transaction.as_ref().and_then(|t| t.body.as_ref()) {
-                    prop_assert!(body.octets <= 4000);
+                    prop_assert!(body.octets() <= 4000);
                 }
                 if log.events.last().is_some_and(|event| event == "close") { break }
             }

@@ -592,10 +592,12 @@ impl Store {
     pub async fn not_sent(&self, id: EntryId) -> Result<(), StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
-                sqlx::query("UPDATE entry SET state = 'attempting' WHERE id = ? AND state = 'sending'")
-                    .bind(id.to_string())
-                    .execute(connection)
-                    .await?;
+                sqlx::query(
+                    "UPDATE entry SET state = 'attempting' WHERE id = ? AND state = 'sending'",
+                )
+                .bind(id.to_string())
+                .execute(connection)
+                .await?;
                 Ok(())
             })
         })
