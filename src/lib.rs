@@ -4,6 +4,7 @@ pub mod entra;
 pub mod graph;
 pub mod mime;
 pub mod retry;
+pub mod cli;
 pub mod sandbox;
 pub mod smtp;
 pub mod store;

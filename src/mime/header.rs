@@ -48,9 +48,13 @@ pub fn split(octets: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if let Some(body) = octets.strip_prefix(b"\r\n") {
         return Ok((&[], body));
     }
-    // Quirk(procmail): the separator line of an mbox file stands before the header.
+    // Quirk(procmail): the separator line of an mbox file stands before the header. The obsolete
+    // field `From : …` begins like one and is none.
     let octets = match lines(octets).next() {
-        Some(line) if line.starts_with(b"From ") || line.starts_with(b">From ") => {
+        Some(line)
+            if (line.starts_with(b"From ") || line.starts_with(b">From "))
+                && field_name(line).is_none() =>
+        {
             let rest = octets.get(line.len()..).unwrap_or_default();
             if begins_with_field(rest) { rest } else { octets }
         }

@@ -29,19 +29,20 @@ const LINE_OCTETS_WANTED: usize = 78;
 
 /// Decides on every recipient field.
 pub fn decide(fields: &[Field<'_>], envelope: &Envelope, edits: &mut Edits) -> Result<(), Refusal> {
-    let mut delivery_set = BTreeSet::new();
-    for recipient in envelope.recipients() {
-        if !is_safe(recipient) {
-            return Err(Refusal::recipient());
-        }
-        delivery_set.insert(recipient.key());
+    if envelope.recipients().any(|recipient| !is_safe(recipient)) {
+        return Err(Refusal::recipient());
     }
+    let delivery_set: Vec<(String, &Address)> =
+        envelope.recipients().map(|recipient| (recipient.key(), recipient)).collect();
+    let keys: BTreeSet<String> = delivery_set.iter().map(|(key, _)| key.clone()).collect();
+    let written_anew = |name: &str, named: &BTreeSet<String>| {
+        anew(name, delivery_set.iter().filter(|(key, _)| named.contains(key)).map(|(_, a)| *a))
+    };
 
-    let to = merge(fields, "To", &delivery_set)?;
-    let cc = merge(fields, "Cc", &delivery_set)?;
-    let seen: BTreeSet<&String> = to.named.iter().chain(&cc.named).collect();
-    let unseen: Vec<&Address> =
-        envelope.recipients().filter(|recipient| !seen.contains(&recipient.key())).collect();
+    let to = merge(fields, "To", &keys, &written_anew)?;
+    let cc = merge(fields, "Cc", &keys, &written_anew)?;
+    let seen: BTreeSet<String> = to.named.union(&cc.named).cloned().collect();
+    let unseen: BTreeSet<String> = keys.difference(&seen).cloned().collect();
 
     let nobody_named = to.is_empty() && cc.is_empty();
     place(fields, "To", to, edits);
@@ -52,7 +53,7 @@ pub fn decide(fields: &[Field<'_>], envelope: &Envelope, edits: &mut Edits) -> R
         } else if field.is("Resent-To") || field.is("Resent-Cc") {
             // RFC 5322 §3.6.6 lets these name the recipients of a mail sent on. Whoever reads them
             // so must find nobody outside the envelope there.
-            if !matches!(reading(field, &delivery_set)?, Reading::AsItStands { .. }) {
+            if !matches!(reading(field, &keys), Ok(Reading::AsItStands { .. })) {
                 edits.set(index, Verdict::Replace(original(field.name, field.value)));
             }
         }
@@ -62,7 +63,9 @@ pub fn decide(fields: &[Field<'_>], envelope: &Envelope, edits: &mut Edits) -> R
         edits.append(b"To: undisclosed-recipients:;\r\n");
     }
     if !unseen.is_empty() {
-        edits.append(&bcc(&unseen));
+        // Exchange delivers to the Bcc and shows it to nobody.
+        let value = written_anew("Bcc", &unseen)?;
+        edits.append(&[b"Bcc: ", &value[..], b"\r\n"].concat());
     }
     Ok(())
 }
@@ -104,6 +107,7 @@ fn merge(
     fields: &[Field<'_>],
     name: &str,
     delivery_set: &BTreeSet<String>,
+    written_anew: impl Fn(&str, &BTreeSet<String>) -> Result<Vec<u8>, Refusal>,
 ) -> Result<Merged, Refusal> {
     let mut merged = Merged::default();
     let mut pieces: Vec<Vec<u8>> = Vec::new();
@@ -130,7 +134,7 @@ fn merge(
         merged.value = Some(if reads_as(name, &value, &merged.named) {
             value
         } else {
-            anew(name, &merged.named)?
+            written_anew(name, &merged.named)?
         });
     }
     Ok(merged)
@@ -189,10 +193,8 @@ fn unclear(field: &Field<'_>, delivery_set: &BTreeSet<String>) -> Result<Reading
     if candidates.iter().any(|address| !delivery_set.contains(&address.key())) {
         return Err(refusal());
     }
-    let kept = candidates
-        .iter()
-        .map(|address| (address.as_str().as_bytes().to_vec(), BTreeSet::from([address.key()])))
-        .collect();
+    let piece = |address: &Address| (address.to_string().into_bytes(), [address.key()].into());
+    let kept = candidates.iter().map(piece).collect();
     Ok(Reading::InPart { kept, cut: true })
 }
 
@@ -208,13 +210,17 @@ fn reads_as(name: &str, value: &[u8], named: &BTreeSet<String>) -> bool {
     short && address_list::second_reading(value) == *named
 }
 
-/// The bare addresses, for a field whose text would not mean the same to every reader.
-fn anew(name: &str, named: &BTreeSet<String>) -> Result<Vec<u8>, Refusal> {
-    let value = list(name, named.iter().map(String::as_str));
-    if reads_as(name, &value, named) {
+/// The bare addresses as RCPT TO gave them: for Bcc, and for a field whose text would not mean the
+/// same to every reader.
+fn anew<'x>(
+    name: &str,
+    addresses: impl Iterator<Item = &'x Address> + Clone,
+) -> Result<Vec<u8>, Refusal> {
+    let value = list(name, addresses.clone());
+    if reads_as(name, &value, &addresses.map(Address::key).collect()) {
         Ok(value)
     } else {
-        Err(Refusal::header(&format!("{name}: cannot be read with certainty")))
+        Err(Refusal::recipient())
     }
 }
 
@@ -247,17 +253,16 @@ fn original(name: &str, value: &[u8]) -> Vec<u8> {
     [name.as_bytes(), fold, value, b"\r\n"].concat()
 }
 
-/// The one Bcc, for Exchange's eyes: it delivers to these and shows them to nobody.
-fn bcc(recipients: &[&Address]) -> Vec<u8> {
-    let value = list("Bcc", recipients.iter().map(|recipient| recipient.as_str()));
-    [b"Bcc: ", &value[..], b"\r\n"].concat()
-}
-
 /// Addresses with commas between, folded.
-fn list<'x>(name: &str, addresses: impl Iterator<Item = &'x str>) -> Vec<u8> {
+fn list<'x>(name: &str, addresses: impl Iterator<Item = &'x Address>) -> Vec<u8> {
     let mut value = Vec::new();
     let mut column = name.len() + 2;
     for (nth, address) in addresses.enumerate() {
+        // Angle brackets make it plain to every reader where a quoted local part belongs.
+        let address = match address.local_part().starts_with('"') {
+            true => format!("<{address}>"),
+            false => address.to_string(),
+        };
         // An address has at most 64 + 1 + 255 octets, so a line of one alone is never too long.
         if nth > 0 {
             value.push(b',');

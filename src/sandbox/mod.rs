@@ -5,9 +5,74 @@
 //! and where Microsoft's behaviour is not documented it has a switch (see [`world::Switches`]).
 //!
 //! ```text
-//!  request ─► journal ─► faults ─► identity            /{tenant}/oauth2/v2.0/…
-//!                            └───► throttle ─► mail    /v1.0/…
-//!                                                └───► ledger: a row for each copy delivered
+//!  request ─► journal ─► throttle ─► faults ─► identity   /{tenant}/oauth2/v2.0/…
+//!                                        └───► mail       /v1.0/…
+//!                                               └──► ledger: a row for each copy delivered
+//!             control, ledger                             /_sandbox/…  (neither written down
+//!             page                                        /, /mails/…   nor hurt)
 //! ```
 
+pub mod aadsts;
+pub mod answer;
+pub mod authorize;
+pub mod ca;
+pub mod clock;
+pub mod consent;
+pub mod control;
+pub mod device;
+pub mod directory;
+pub mod discovery;
+pub mod faults;
+pub mod grants;
+pub mod header;
+pub mod identity;
+pub mod journal;
+pub mod ledger;
+pub mod mail;
+pub mod message;
+pub mod mime;
+pub mod odata;
+pub mod page;
+pub mod pages;
+pub mod recipients;
+pub mod render;
+pub mod request;
+pub mod schema;
+pub mod scope;
+pub mod script;
+pub mod server;
+pub mod signing;
+pub mod throttle;
+pub mod token;
+pub mod user;
 pub mod world;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+
+pub use server::{Options, Sandbox};
+use world::World;
+
+/// Everything that the sandbox answers.
+pub fn router(world: Arc<World>) -> Router {
+    let microsoft = Router::new()
+        .merge(identity::router())
+        .merge(mail::router())
+        .fallback(answer::unknown_route)
+        // The journal has read the body already, within its own bound.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(world.clone(), faults::interpose))
+        // Outside the faults: a delay by script is time in flight.
+        .layer(from_fn_with_state(world.clone(), throttle::layer))
+        .layer(from_fn_with_state(world.clone(), journal::keep));
+    Router::new()
+        .merge(control::router())
+        .merge(ledger::router())
+        .merge(page::router())
+        .fallback_service(microsoft.with_state(world.clone()))
+        .layer(axum::middleware::from_fn(server::loopback_names_only))
+        .with_state(world)
+}

@@ -5,6 +5,14 @@ use std::sync::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::clock::Clock;
+use super::faults::Faults;
+use super::identity::Identity;
+use super::journal::Journal;
+use super::ledger::Ledger;
+use super::mail::Mail;
+use super::throttle::Throttle;
+
 /// A work account with a mailbox.
 #[derive(Debug, Clone, Serialize)]
 pub struct User {
@@ -38,6 +46,8 @@ pub struct Switches {
     /// Each use of a refresh token returns a new one and leaves the old one valid (documented for
     /// Entra); `false` revokes the old one at once, as strict servers do.
     pub old_refresh_token_stays_valid: bool,
+    /// Seconds between two polls of a device sign-in (Entra: 5); faster ones hear `slow_down`.
+    pub device_code_interval_seconds: u16,
     /// `expires_in` is a number, or (reported) a string.
     pub expires_in_as_string: bool,
     /// The 4 requests in flight are counted by mailbox, or by application whatever the mailbox.
@@ -77,6 +87,7 @@ impl Default for Switches {
             keep_message_id: true,
             retry_after_on_202: false,
             old_refresh_token_stays_valid: true,
+            device_code_interval_seconds: 5,
             expires_in_as_string: false,
             concurrency_by: ConcurrencyBy::Mailbox,
             throttle_retry_after: ThrottleRetryAfter::Seconds,
@@ -84,17 +95,29 @@ impl Default for Switches {
     }
 }
 
-/// The tenant. Everything in it is fixed at start but for the switches.
+/// The tenant, and all that happens in it. Users are fixed at start.
 #[derive(Debug)]
 pub struct World {
     pub tenant_id: Uuid,
     pub users: Vec<User>,
+    pub clock: Clock,
+    pub identity: Identity,
+    pub faults: Faults,
+    pub journal: Journal,
+    pub throttle: Throttle,
+    pub mail: Mail,
+    pub ledger: Ledger,
     switches: Mutex<Switches>,
 }
 
 impl World {
     /// `seed` makes the ids the same in every run.
     pub fn new(addresses: &[String], seed: u64) -> World {
+        World::with_sign_in(addresses, seed, false)
+    }
+
+    /// With `automatic`, authorize signs in by itself: `login_hint`, or the first mailbox.
+    pub fn with_sign_in(addresses: &[String], seed: u64, automatic: bool) -> World {
         let id = |what: &str| {
             Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("sandbox:{seed}:{what}").as_bytes())
         };
@@ -108,7 +131,19 @@ impl World {
                 send_as: Vec::new(),
             })
             .collect();
-        World { tenant_id: id("tenant"), users, switches: Mutex::default() }
+        let clock = Clock::default();
+        World {
+            tenant_id: id("tenant"),
+            users,
+            identity: Identity::new(clock.clone(), automatic),
+            clock,
+            faults: Faults::default(),
+            journal: Journal::default(),
+            throttle: Throttle::default(),
+            mail: Mail::default(),
+            ledger: Ledger::default(),
+            switches: Mutex::default(),
+        }
     }
 
     /// A user by address (any of them, case aside) or object id.

@@ -1,0 +1,66 @@
+//! `postbridge sandbox`: a stand-in for Microsoft 365 on this machine, until Ctrl-C.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::sandbox::{Options, Sandbox};
+
+/// Runs a stand-in for Microsoft 365 (sign-in, Graph mail, faults) on loopback.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address of plain HTTP; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)))]
+    pub listen: SocketAddr,
+
+    /// Address of HTTPS, under a private CA that is made at each start.
+    #[arg(long, value_name = "ADDRESS")]
+    pub https: Option<SocketAddr>,
+
+    /// Mailboxes: addresses, or names at contoso.example.
+    #[arg(long, value_name = "NAME", num_args = 1.., default_values_t = [String::from("adele.vance"), String::from("alex.wilber")])]
+    pub mailbox: Vec<String>,
+
+    /// The same seed makes the same tenant and user ids.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// Sign in without asking: `login_hint`, or the first mailbox.
+    #[arg(long)]
+    pub automatic: bool,
+
+    /// Directory that the CA certificate is written to.
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    pub state: PathBuf,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let full =
+        |name: String| if name.contains('@') { name } else { format!("{name}@contoso.example") };
+    let sandbox = Sandbox::start(Options {
+        listen: args.listen,
+        https: args.https,
+        mailboxes: args.mailbox.into_iter().map(full).collect(),
+        seed: args.seed,
+        automatic: args.automatic,
+        state: Some(args.state.clone()),
+    })
+    .await
+    .with_context(|| format!("the sandbox cannot start on {}", args.listen))?;
+
+    let url = sandbox.url();
+    println!("Sandbox of Microsoft 365 at {url}");
+    println!("  sign-in   {url}/organizations/v2.0/.well-known/openid-configuration");
+    println!("  graph     {url}/v1.0");
+    println!("  requests  {url}/_sandbox/requests");
+    if let Some(https) = sandbox.https_url() {
+        println!("  https     {https}  (CA: {})", args.state.join("sandbox-ca.pem").display());
+    }
+    println!("  tenant    {}", sandbox.world().tenant_id);
+    for user in &sandbox.world().users {
+        println!("  mailbox   {}", user.address);
+    }
+    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! From Graph's `message` resource to the MIME that Exchange serialises. Pure.
+//!
+//! Source: Graph `message`, `recipient`, `fileAttachment`; Exchange's MAPI properties for the header
+//! fields that have no JSON name. The body has passed its schema; what the schema cannot say is
+//! refused here. The result goes the same way as a MIME submission, so it holds a Bcc field.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mail_builder::MessageBuilder;
+use mail_builder::headers::address::Address;
+use mail_builder::headers::text::Text;
+use mail_builder::mime::{BodyPart, MimePart};
+use serde::Deserialize;
+
+use super::recipients;
+
+/// Why a message cannot be serialised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("{0}")]
+    Body(String),
+    #[error("'{0}' is no name of a header field")]
+    HeaderName(String),
+    #[error("'{0}' is not resolved")]
+    NotResolved(String),
+    #[error("the sandbox does not serialise {0}")]
+    NotBuilt(&'static str),
+}
+
+/// The parameters of sendMail.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendMail {
+    pub message: Message,
+    #[serde(default = "yes")]
+    pub save_to_sent_items: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What of a message resource reaches its recipients. The schema has refused unknown names; the
+/// known ones that are not here (categories, flag, …) stay in the sender's mailbox.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Message {
+    subject: Option<String>,
+    body: Option<ItemBody>,
+    from: Option<Recipient>,
+    to_recipients: Vec<Recipient>,
+    cc_recipients: Vec<Recipient>,
+    bcc_recipients: Vec<Recipient>,
+    reply_to: Vec<Recipient>,
+    importance: Option<String>,
+    internet_message_id: Option<String>,
+    internet_message_headers: Vec<InternetMessageHeader>,
+    is_delivery_receipt_requested: Option<bool>,
+    is_read_receipt_requested: Option<bool>,
+    attachments: Vec<Attachment>,
+    single_value_extended_properties: Vec<ExtendedProperty>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Recipient {
+    email_address: EmailAddress,
+}
+
+#[derive(Debug, Deserialize)]
+struct EmailAddress {
+    address: String,
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemBody {
+    content_type: Option<String>,
+    content: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InternetMessageHeader {
+    name: String,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attachment {
+    #[serde(rename = "@odata.type")]
+    kind: String,
+    name: Option<String>,
+    content_type: Option<String>,
+    content_bytes: Option<String>,
+    content_id: Option<String>,
+    #[serde(default)]
+    is_inline: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExtendedProperty {
+    id: String,
+    value: Option<String>,
+}
+
+/// MAPI properties that are header fields: PidTagInReplyToId, PidTagInternetReferences,
+/// PidTagInternetMessageId, PidTagListUnsubscribe.
+const HEADER_PROPERTIES: [(&str, &str); 4] = [
+    ("String 0x1042", "In-Reply-To"),
+    ("String 0x1039", "References"),
+    ("String 0x1035", "Message-ID"),
+    ("String 0x1045", "List-Unsubscribe"),
+];
+
+impl Message {
+    /// Names of the custom header fields, in lower case.
+    pub fn x_headers(&self) -> impl Iterator<Item = String> {
+        self.internet_message_headers.iter().map(|header| header.name.to_lowercase())
+    }
+
+    /// RFC 5322 octets with all recipients in the header. `mailbox` is where receipts go to.
+    pub fn to_mime(&self, mailbox: &str) -> Result<Vec<u8>, Unfit> {
+        let mut mime = MessageBuilder::new();
+        if let Some(from) = &self.from {
+            mime = mime.from(list(std::slice::from_ref(from))?);
+        }
+        for (name, recipients) in [
+            ("To", &self.to_recipients),
+            ("Cc", &self.cc_recipients),
+            ("Bcc", &self.bcc_recipients),
+            ("Reply-To", &self.reply_to),
+        ] {
+            if !recipients.is_empty() {
+                mime = mime.header(name, list(recipients)?);
+            }
+        }
+        mime = mime.subject(self.subject.as_deref().unwrap_or_default());
+        for (name, value) in self.fields(mailbox)? {
+            mime = mime.header(name, Text::new(value));
+        }
+        let octets = mime.body(self.mime_body()?).write_to_vec();
+        octets.map_err(|error| Unfit::Body(error.to_string()))
+    }
+
+    /// The fields beside recipients and subject.
+    fn fields<'a>(&'a self, mailbox: &'a str) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Unfit> {
+        let mut fields: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        let mut add = |name: &'static str, value| fields.push((Cow::Borrowed(name), value));
+        if let Some(id) = self.internet_message_id.as_deref().filter(|id| !id.is_empty()) {
+            add("Message-ID", id.into());
+        }
+        if let Some(importance @ ("low" | "high")) = self.importance.as_deref() {
+            add("Importance", importance.into());
+        }
+        if self.is_read_receipt_requested == Some(true) {
+            add("Disposition-Notification-To", mailbox.into());
+        }
+        if self.is_delivery_receipt_requested == Some(true) {
+            add("Return-Receipt-To", mailbox.into());
+        }
+        for property in &self.single_value_extended_properties {
+            let known = |(id, _): &&(&str, &str)| property.id.eq_ignore_ascii_case(id);
+            if let (Some((_, name)), Some(value)) =
+                (HEADER_PROPERTIES.iter().find(known), property.value.as_deref())
+            {
+                add(name, value.into());
+            }
+        }
+        for InternetMessageHeader { name, value } in &self.internet_message_headers {
+            // RFC 5322 §3.6.8: a field name is printable ASCII without a colon.
+            if !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+                return Err(Unfit::HeaderName(name.clone()));
+            }
+            fields.push((name.into(), value.into()));
+        }
+        if fields.iter().any(|(_, value)| value.contains(['\r', '\n', '\0'])) {
+            return Err(Unfit::Body("a header value holds a line break".to_owned()));
+        }
+        Ok(fields)
+    }
+
+    fn mime_body(&self) -> Result<MimePart<'_>, Unfit> {
+        let content = self.body.as_ref().and_then(|body| body.content.as_deref());
+        let kind = self.body.as_ref().and_then(|body| body.content_type.as_deref());
+        let text_type = if kind == Some("html") { "text/html" } else { "text/plain" };
+        let text = MimePart::new(text_type, BodyPart::Text(content.unwrap_or_default().into()));
+        let mut related = Vec::new();
+        let mut mixed = Vec::new();
+        for attachment in &self.attachments {
+            let part = attachment.to_part()?;
+            if attachment.is_inline { related.push(part) } else { mixed.push(part) }
+        }
+        let mut body = text;
+        // RFC 2387: what the HTML names by its Content-ID stands beside it.
+        if !related.is_empty() {
+            related.insert(0, body);
+            body = MimePart::new("multipart/related", related);
+        }
+        if !mixed.is_empty() {
+            mixed.insert(0, body);
+            body = MimePart::new("multipart/mixed", mixed);
+        }
+        Ok(body)
+    }
+}
+
+impl Attachment {
+    fn to_part(&self) -> Result<MimePart<'_>, Unfit> {
+        match self.kind.trim_start_matches('#') {
+            "microsoft.graph.fileAttachment" => {}
+            "microsoft.graph.itemAttachment" => return Err(Unfit::NotBuilt("item attachments")),
+            _ => return Err(Unfit::NotBuilt("reference attachments")),
+        }
+        let bytes = STANDARD.decode(self.content_bytes.as_deref().unwrap_or_default());
+        let bytes = bytes.map_err(|error| Unfit::Body(format!("contentBytes: {error}")))?;
+        let content_type = self.content_type.as_deref().filter(|text| is_media_type(text));
+        let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+        let part = MimePart::new(content_type, BodyPart::Binary(bytes.into()));
+        let name = one_line(self.name.as_deref().unwrap_or_default());
+        let part = if self.is_inline { part.inline() } else { part.attachment(name) };
+        Ok(match self.content_id.as_deref() {
+            Some(id) if !id.is_empty() => part.cid(one_line(id)),
+            _ => part,
+        })
+    }
+}
+
+/// RFC 2045 §5.1: type/subtype, two tokens; parameters are not taken over.
+fn is_media_type(text: &str) -> bool {
+    let token = |t: &str| {
+        !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
+    let mut addresses = Vec::with_capacity(recipients.len());
+    for Recipient { email_address: EmailAddress { address, name } } in recipients {
+        // A list of addresses in one string is the mistake that is made most.
+        if !recipients::is_address(address) {
+            return Err(Unfit::NotResolved(address.clone()));
+        }
+        let name = name.as_deref().map(one_line).filter(|name| !name.is_empty());
+        addresses.push(Address::new_address(name, address.clone()));
+    }
+    Ok(Address::new_list(addresses))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn mime(message: serde_json::Value) -> Result<String, Unfit> {
+        let message: Message = serde_json::from_value(message).unwrap();
+        message
+            .to_mime("adele.vance@contoso.example")
+            .map(|octets| String::from_utf8(octets).unwrap())
+    }
+
+    fn to(address: &str) -> serde_json::Value {
+        json!([{"emailAddress": {"address": address, "name": "A, B"}}])
+    }
+
+    #[test]
+    fn recipients_subject_and_attachment_become_mime() {
+        let got = mime(json!({
+            "subject": "Grüße", "toRecipients": to("a@b.example"), "bccRecipients": to("s@b.example"),
+            "body": {"contentType": "html", "content": "<p>hi</p>"},
+            "internetMessageHeaders": [{"name": "X-Tag", "value": "1"}],
+            "singleValueExtendedProperties": [{"id": "String 0x1042", "value": "<1@a>"}],
+            "attachments": [{"@odata.type": "#microsoft.graph.fileAttachment", "name": "ä.txt",
+                "contentType": "text/plain", "contentBytes": "aGk="}],
+        }))
+        .unwrap();
+        for part in [
+            "To: \"A, B\" <a@b.example>\r\n",
+            "Bcc: ",
+            "X-Tag: 1\r\n",
+            "In-Reply-To: <1@a>\r\n",
+            "multipart/mixed",
+            "text/html",
+        ] {
+            assert!(got.contains(part), "{part} in {got}");
+        }
+    }
+
+    #[test]
+    fn nothing_injects_a_header_field() {
+        let injected = "x\r\nBcc: evil@b.example";
+        let got = mime(json!({
+            "subject": injected,
+            "toRecipients": [{"emailAddress": {"address": "a@b.example", "name": injected}}],
+            "attachments": [{"@odata.type": "#microsoft.graph.fileAttachment", "name": injected,
+                "contentType": format!("text/{injected}"), "contentId": injected, "contentBytes": ""}],
+        }))
+        .unwrap();
+        assert!(!got.contains("\nBcc"), "{got}");
+        let header = json!({"toRecipients": to("a@b.example"),
+            "internetMessageHeaders": [{"name": "X-Tag", "value": injected}]});
+        assert!(matches!(mime(header), Err(Unfit::Body(_))));
+    }
+
+    #[test]
+    fn a_list_of_addresses_in_one_string_is_not_resolved() {
+        let two = "a@b.example;c@d.example";
+        let got = mime(json!({"toRecipients": to(two)}));
+        assert_eq!(got, Err(Unfit::NotResolved(two.to_owned())));
+    }
+}

@@ -1,0 +1,84 @@
+//! How a Graph route says no.
+//!
+//! Source: Microsoft Graph "error responses and resource types". A route returns an [`ODataError`];
+//! its body repeats the ids of the request, which routes do not see, so [`finish`] writes it. It must
+//! never hold a token or the content of a mail.
+
+use std::borrow::Cow;
+
+use axum::extract::Request;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::answer::{CHALLENGE, RequestIds, graph_error};
+
+/// A refusal: HTTP status, Graph's error code, a message for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status} {code}: {message}")]
+pub struct ODataError {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+    /// The value of `Retry-After`, as it shall stand there.
+    pub retry_after: Option<String>,
+}
+
+impl ODataError {
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> ODataError {
+        ODataError { status, code, message: message.into(), retry_after: None }
+    }
+
+    pub fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> ODataError {
+        ODataError::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> ODataError {
+        ODataError::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    /// The scope is missing, or the mailbox is not the caller's.
+    pub fn access_denied() -> ODataError {
+        ODataError::forbidden(
+            "ErrorAccessDenied",
+            "Access is denied. Check credentials and try again.",
+        )
+    }
+
+    /// The answer to the request of these ids.
+    pub fn answer(self, ids: &RequestIds) -> Response {
+        let mut response = graph_error(ids, self.status, self.code, &self.message);
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        let retry_after = self.retry_after.and_then(|value| HeaderValue::from_str(&value).ok());
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value);
+        }
+        response
+    }
+}
+
+impl IntoResponse for ODataError {
+    /// Status and error without the body, which [`finish`] writes.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The layer of every Graph route: writes out the [`ODataError`] that a route returned.
+pub async fn finish(ids: RequestIds, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<ODataError>() {
+        Some(error) => error.answer(&ids),
+        None => response,
+    }
+}
