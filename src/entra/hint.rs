@@ -224,7 +224,6 @@ pub fn without(scope: &str) -> &'static str {
              outcome stays unknown is held for you to decide"
         }
         "Calendars.ReadWrite" => "invitations go out as plain mail, without a calendar entry",
-        "User.Read" => "aliases of the mailbox are not known, so only the address itself may send",
         _ => "something that was asked for may not work",
     }
 }

@@ -8,7 +8,7 @@
 //!  cloud    where Microsoft is                 token   what the token endpoint answers
 //!  signin   code with PKCE, device code,       hint    AADSTS code → what to do
 //!           refresh                            seal    a refresh token, for the disk
-//!  http     one request, one answer            secret  what must not be seen
+//!  http     one request, one answer
 //! ```
 
 use std::time::Duration;
@@ -17,12 +17,11 @@ pub mod cloud;
 pub mod hint;
 pub mod http;
 pub mod seal;
-pub mod secret;
 pub mod signin;
 pub mod token;
 
+pub use crate::secret::Secret;
 pub use cloud::{Cloud, Settings};
-pub use secret::Secret;
 pub use signin::{Entra, SetupError};
 
 /// How a conversation with Entra can fail; nothing else crosses this border.

@@ -15,8 +15,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::secret::Secret;
 use crate::account::AccountId;
+use crate::secret::Secret;
 
 /// Name of the systemd credential, and of the key file in the state directory.
 pub const KEY_NAME: &str = "kek";

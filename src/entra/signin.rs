@@ -19,9 +19,9 @@ use reqwest::Url;
 
 use super::cloud::{BadSetting, Settings, is_loopback};
 use super::http::{Http, Unanswered};
-use super::secret::Secret;
 use super::token::{EntraError, Grant, IdToken, Identity, TokenAnswer};
 use super::{Failure, refused};
+use crate::secret::Secret;
 
 /// The longest redirect that is looked at, in octets.
 const REDIRECT_OCTETS_MAX: usize = 32 * 1024;
@@ -61,6 +61,7 @@ pub struct Pending {
 
 /// A device-code sign-in that waits for the user.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct DeviceCode {
     device_code: Secret,
     /// What the user types in.
@@ -281,7 +282,7 @@ impl Entra {
     pub async fn refresh(&self, token: &Secret, scopes: &[&str]) -> Result<Grant, Failure> {
         let token = RefreshToken::new(token.expose().to_owned());
         let answer = self.oauth.exchange_refresh_token(&token).request_async(&self.http).await;
-        let _wiped = zeroize::Zeroizing::new(token.into_secret());
+        drop(Secret::new(token.into_secret()));
         let answer: TokenAnswer = answer.map_err(|e| self.failure(e, scopes))?;
         Ok(answer.into_parts().0)
     }

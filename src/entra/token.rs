@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::cloud::{Settings, bare_scope};
 use super::hint::{self, Said};
-use super::secret::Secret;
 use super::{Failure, refused};
 use crate::account::Person;
+use crate::secret::Secret;
 
 /// RFC 6749 §5.1 lets `expires_in` be left out; then the token is taken to be short-lived.
 const LIFETIME_IF_UNSAID: Duration = Duration::from_secs(300);

@@ -10,6 +10,8 @@
 //! - A failed fsync ends the process (exit status 74). What the kernel lost then cannot be found
 //!   again by retrying, and an acknowledgement after it would be a lie.
 
+pub mod accounts;
+mod password;
 mod schema;
 pub mod spool;
 mod writer;
@@ -39,6 +41,7 @@ struct Inner {
     writer: writer::Writer,
     readers: SqlitePool,
     spool: spool::Shared,
+    accounts: accounts::Shared,
     _lock: File,
 }
 
@@ -132,8 +135,16 @@ impl Store {
         let spool = spool::Shared::open(directory, room, &mut connection)
             .await
             .map_err(|error| OpenError::Unusable { path: directory.to_owned(), source: error })?;
+        let accounts = accounts::Shared::open(&mut connection).await.map_err(database)?;
         let writer = writer::Writer::start(connection);
-        let inner = Inner { directory: directory.to_owned(), writer, readers, spool, _lock: lock };
+        let inner = Inner {
+            directory: directory.to_owned(),
+            writer,
+            readers,
+            spool,
+            accounts,
+            _lock: lock,
+        };
         Ok(Store { inner: Arc::new(inner) })
     }
 

@@ -1,4 +1,4 @@
-//! A text that must not be seen: a token, a password, a code.
+//! A text that must not be seen: a token, a password, a code. Pure.
 //!
 //! It has no `Display`, no `Serialize` and a `Debug` without content, so that it cannot reach a log
 //! line by accident, and its memory is overwritten when it is dropped. Reading it takes the word
@@ -10,7 +10,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::Zeroizing;
 
 /// See the module.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {

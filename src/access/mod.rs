@@ -1,0 +1,388 @@
+//! Acting as a person: access tokens for those who call Graph, sign-ins for those who add accounts.
+//!
+//! Here Entra meets the store. What holds, whatever crashes when:
+//!
+//! - A new refresh token is on disk before its access token is used (RFC 6749 §6 lets the old one
+//!   die with the answer). The one before it is kept until the new one has worked.
+//! - One refresh at a time per account; those who come meanwhile share its outcome.
+//! - A refresh or a sign-in once begun runs to its end in a task of its own, whoever hangs up.
+//! - Only Entra's own refusal puts an account into *needs sign-in*; a local password never can.
+//!
+//! Nothing here sends mail, and no token leaves but as an [`AccessToken`].
+
+mod sign_in;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use sign_in::{Begun, Polled, SignInError, Way};
+
+use crate::account::{AccountId, Standing};
+use crate::entra::seal::{KeyError, Seal, Sealed, Source};
+use crate::entra::token::Grant;
+use crate::entra::{Entra, Failure, Settings, SetupError};
+use crate::graph::Graph;
+use crate::secret::Secret;
+use crate::store::accounts::{StoredToken, Worked};
+use crate::store::{Store, StoreError};
+
+/// A token past 80 % of its life is renewed before it is used.
+const RENEW_AT: f64 = 0.8;
+/// When that fails and the token is still good: how long until the next attempt.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+/// The right to call Graph for an account, for about an hour.
+#[derive(Debug, Clone)]
+pub struct AccessToken {
+    secret: Arc<Secret>,
+    /// Tells one token of an account from the next.
+    serial: u64,
+}
+
+impl AccessToken {
+    /// For the `Authorization` header.
+    pub fn expose(&self) -> &str {
+        self.secret.expose()
+    }
+}
+
+/// Why there is no access token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// It may work later; not before `after`, when that is given.
+    #[error("{why}")]
+    Later { after: Option<Duration>, why: String },
+    /// Only the user can go on; the text says how. Mail waits.
+    #[error("{why}")]
+    NeedsSignIn { why: String },
+}
+
+/// Why accounts cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Graph(#[from] crate::graph::Unusable),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(
+        "the key opens none of the {0} stored sign-ins: it is not the one that they were sealed \
+         with. Put the right key back (systemd credential or file \"kek\"), or remove the accounts \
+         and sign in anew"
+    )]
+    WrongKey(usize),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// See the module. Clones share everything.
+#[derive(Clone)]
+pub struct Access {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    entra: Entra,
+    graph: Graph,
+    seal: Seal,
+    slots: Mutex<HashMap<AccountId, Arc<Slot>>>,
+    flows: Mutex<sign_in::Flows>,
+}
+
+/// What is in memory for one account.
+#[derive(Default)]
+struct Slot {
+    /// Held by the one that talks to Entra or replaces the stored token.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    /// How many tokens there were, and how many conversations with Entra.
+    serial: u64,
+    conversations: u64,
+    /// How the last conversation ended, if badly.
+    failure: Option<AccessError>,
+    /// Entra said when to come back.
+    not_before: Option<Instant>,
+}
+
+struct Held {
+    token: AccessToken,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    /// The token in hand, unless it is the `stale` one, at an instant before which it is good.
+    fn token(&self, stale: Option<u64>, until: impl Fn(&Held) -> Instant) -> Option<AccessToken> {
+        let held = self.held.as_ref()?;
+        let good = Some(held.token.serial) != stale && Instant::now() < until(held);
+        good.then(|| held.token.clone())
+    }
+
+    fn fresh(&self, stale: Option<u64>) -> Option<AccessToken> {
+        self.token(stale, |held| held.renew_at)
+    }
+
+    fn usable(&self, stale: Option<u64>) -> Option<AccessToken> {
+        self.token(stale, |held| held.expires_at)
+    }
+
+    /// `asked` is when the request left, so that the token is never thought to live too long.
+    ///
+    /// The clock stands still while the machine sleeps; a token that expired meanwhile is found out
+    /// by a 401, which costs one request.
+    fn hold(&mut self, access: Secret, lifetime: Duration, asked: Instant) -> AccessToken {
+        self.serial += 1;
+        let token = AccessToken { secret: Arc::new(access), serial: self.serial };
+        self.held = Some(Held {
+            token: token.clone(),
+            renew_at: asked + lifetime.mul_f64(RENEW_AT),
+            expires_at: asked + lifetime,
+        });
+        self.failure = None;
+        self.not_before = None;
+        token
+    }
+}
+
+impl Access {
+    /// `credentials` is `$CREDENTIALS_DIRECTORY`, where systemd puts the key.
+    pub async fn open(
+        store: Store,
+        settings: Settings,
+        credentials: Option<&Path>,
+    ) -> Result<Access, OpenError> {
+        let graph = Graph::new(&settings.graph())?;
+        let entra = Entra::new(settings)?;
+        let with_token = store.accounts_with_token().await?;
+        let seal = Seal::find(store.directory(), credentials, !with_token.is_empty())?;
+        if let Source::File(path) = seal.source() {
+            tracing::warn!(
+                path = %path.display(),
+                "the key to the stored sign-ins is a file: who can read it and the database has \
+                 them; a systemd credential \"kek\" is safer"
+            );
+        }
+        let mut unopened = Vec::new();
+        for &id in &with_token {
+            if let Some(stored) = store.sealed_token(id).await?
+                && seal.open(id, stored.generation, &Sealed(stored.sealed)).is_err()
+            {
+                unopened.push(id);
+            }
+        }
+        if !unopened.is_empty() && unopened.len() == with_token.len() {
+            return Err(OpenError::WrongKey(unopened.len()));
+        }
+        for account in unopened {
+            tracing::error!(%account, "the stored sign-in cannot be opened with this key");
+        }
+        let inner =
+            Inner { store, entra, graph, seal, slots: Mutex::default(), flows: Mutex::default() };
+        Ok(Access { inner: Arc::new(inner) })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// An access token that is good now, renewed when it is past 80 % of its life.
+    pub async fn access_token(&self, account: AccountId) -> Result<AccessToken, AccessError> {
+        self.token(account, None).await
+    }
+
+    /// Another one, after Graph answered 401 to `stale`. If there is another one already, that.
+    pub async fn renew(
+        &self,
+        account: AccountId,
+        stale: &AccessToken,
+    ) -> Result<AccessToken, AccessError> {
+        self.token(account, Some(stale.serial)).await
+    }
+
+    async fn token(
+        &self,
+        account: AccountId,
+        stale: Option<u64>,
+    ) -> Result<AccessToken, AccessError> {
+        let slot = self.slot(account);
+        let conversations = {
+            let state = slot.state();
+            if let Some(token) = state.fresh(stale) {
+                return Ok(token);
+            }
+            state.conversations
+        };
+        let access = self.clone();
+        let task = tokio::spawn(async move {
+            access.refresh_in_turn(account, &slot, stale, conversations).await
+        });
+        task.await.unwrap_or_else(|error| Err(later(format!("the refresh broke off: {error}"))))
+    }
+
+    /// Waits for the account's turn; most who wait find the work done. `seen` is how many
+    /// conversations there had been when the caller came.
+    async fn refresh_in_turn(
+        &self,
+        account: AccountId,
+        slot: &Slot,
+        stale: Option<u64>,
+        seen: u64,
+    ) -> Result<AccessToken, AccessError> {
+        let _turn = slot.turn.lock().await;
+        {
+            let state = slot.state();
+            if let Some(token) = state.fresh(stale) {
+                return Ok(token);
+            }
+            // The conversation that this caller waited for is its own, if it ended badly too.
+            if let Some(failure) = state.failure.as_ref().filter(|_| state.conversations != seen) {
+                return state.usable(stale).ok_or_else(|| failure.clone());
+            }
+            let wait = state.not_before.and_then(|at| at.checked_duration_since(Instant::now()));
+            if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+                let why = "Microsoft asked for a pause before the next sign-in request".to_owned();
+                let later = AccessError::Later { after: Some(wait), why };
+                return state.usable(stale).ok_or(later);
+            }
+        }
+        let asked = Instant::now();
+        let outcome = self.refresh(account).await;
+        let mut state = slot.state();
+        state.conversations += 1;
+        match outcome {
+            Ok(grant) => Ok(state.hold(grant.access, grant.lifetime, asked)),
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                match &failure {
+                    AccessError::NeedsSignIn { .. } => state.held = None,
+                    AccessError::Later { after, .. } => {
+                        state.not_before = after.map(|after| Instant::now() + after);
+                        if let Some(held) = &mut state.held {
+                            held.renew_at = Instant::now() + RENEW_AGAIN;
+                        }
+                    }
+                }
+                // Near its end is not at its end.
+                state.usable(stale).ok_or(failure)
+            }
+        }
+    }
+
+    /// One refresh, from the stored token to the next one stored.
+    async fn refresh(&self, id: AccountId) -> Result<Grant, AccessError> {
+        let inner = &*self.inner;
+        let account = inner.store.account(id).await?;
+        let account =
+            account.ok_or_else(|| needs_sign_in("The account was removed.".to_owned()))?;
+        let never = || {
+            let address = &account.address;
+            needs_sign_in(format!("It never signed in. Run: postbridge account signin {address}"))
+        };
+        match &account.standing {
+            Standing::Ready => {}
+            Standing::New => return Err(never()),
+            // Asking again would only be refused again, and counted.
+            Standing::NeedsSignIn(why) => return Err(needs_sign_in(why.clone())),
+        }
+        let stored = inner.store.sealed_token(id).await?.ok_or_else(never)?;
+        let generation = stored.generation;
+        let scopes = account.profile.scopes();
+        let (mut grant, worked) = match self.ask(id, &stored, scopes).await? {
+            Ok(answer) => answer,
+            Err(Failure::Later { after, why }) => return Err(AccessError::Later { after, why }),
+            Err(Failure::NeedsSignIn { why, .. } | Failure::Refused { why }) => {
+                let why = format!("{why} Command: postbridge account signin {}", account.address);
+                inner.store.token_was_refused(id, generation, &why).await?;
+                tracing::warn!(account = %account.address, %why, "the account needs a sign-in");
+                return Err(needs_sign_in(why));
+            }
+        };
+        // RFC 6749 §6: no new refresh token means that the old one goes on.
+        if let Some(next) = grant.refresh.take() {
+            let sealed = inner
+                .seal
+                .seal(id, generation + 1, &next)
+                .map_err(|_| later("the new sign-in token cannot be sealed".to_owned()))?;
+            let ours = inner.store.replace_token(id, generation, sealed.0, worked).await?;
+            if !ours {
+                return Err(later("the account was changed meanwhile".to_owned()));
+            }
+        }
+        tracing::debug!(account = %account.address, generation, "access token renewed");
+        Ok(grant)
+    }
+
+    /// Asks Entra with the stored token; with the one before it when Entra says that this one is
+    /// dead.
+    async fn ask(
+        &self,
+        id: AccountId,
+        stored: &StoredToken,
+        scopes: &[&str],
+    ) -> Result<Result<(Grant, Worked), Failure>, AccessError> {
+        let Inner { entra, seal, .. } = &*self.inner;
+        let token = seal
+            .open(id, stored.generation, &Sealed(stored.sealed.clone()))
+            .map_err(|unopened| needs_sign_in(format!("{unopened}; sign in again.")))?;
+        let failure = match entra.refresh(&token, scopes).await {
+            Ok(grant) => return Ok(Ok((grant, Worked::Current))),
+            Err(failure) => failure,
+        };
+        if !matches!(failure, Failure::NeedsSignIn { token_is_dead: true, .. }) {
+            return Ok(Err(failure));
+        }
+        let previous = stored.previous.as_ref().and_then(|(generation, sealed)| {
+            seal.open(id, *generation, &Sealed(sealed.clone())).ok()
+        });
+        let Some(previous) = previous else { return Ok(Err(failure)) };
+        Ok(match entra.refresh(&previous, scopes).await {
+            Ok(grant) => Ok((grant, Worked::Previous)),
+            // No verdict yet on the previous one: then there is none on the account.
+            Err(later @ Failure::Later { .. }) => Err(later),
+            Err(_) => Err(failure),
+        })
+    }
+
+    /// Forgets what is in memory of an account that was removed.
+    pub fn forget(&self, account: AccountId) {
+        lock(&self.inner.slots).remove(&account);
+        lock(&self.inner.flows).forget(account);
+    }
+
+    fn slot(&self, account: AccountId) -> Arc<Slot> {
+        lock(&self.inner.slots).entry(account).or_default().clone()
+    }
+}
+
+impl From<StoreError> for AccessError {
+    fn from(error: StoreError) -> AccessError {
+        later(error.to_string())
+    }
+}
+
+fn later(why: String) -> AccessError {
+    AccessError::Later { after: None, why }
+}
+
+fn needs_sign_in(why: String) -> AccessError {
+    AccessError::NeedsSignIn { why }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,383 @@
+//! The way in for the operator's commands: a Unix socket, or the state itself.
+//!
+//! A command is a [`Request`], answered by one [`Reply`]: each is one line of JSON on a socket of
+//! mode 0600 in the state directory. While no daemon holds that directory the command opens it by
+//! itself and calls the same [`handle`]; see [`Line`]. Nothing here may log a request or a reply:
+//! both can hold secrets, and this is the one place where a [`Secret`] is put into words.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::access::{Access, Begun, Polled, SignInError, Way};
+use crate::account::{Account, Address, Profile};
+use crate::entra::hint;
+use crate::secret::Secret;
+use crate::store::accounts::AddError;
+use crate::store::{OpenError, Store, StoreError};
+
+/// Name of the socket in the state directory.
+pub const SOCKET: &str = "control.sock";
+
+const REQUEST_OCTETS_MAX: u64 = 64 * 1024;
+const REPLY_OCTETS_MAX: u64 = 8 << 20;
+/// For a line to arrive or to leave.
+const LINE_TIME: Duration = Duration::from_secs(10);
+/// For a request to be carried out: a poll of a device code waits up to a minute.
+const HANDLE_TIME: Duration = Duration::from_secs(150);
+const CONNECTIONS_MAX: usize = 16;
+
+/// What an operator can ask for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    Accounts {},
+    AddAccount {
+        address: Address,
+        profile: Profile,
+    },
+    /// Makes a new local password.
+    NewPassword {
+        address: Address,
+    },
+    RemoveAccount {
+        address: Address,
+        /// Although mails of it still wait, which will then never be sent.
+        even_with_mail: bool,
+    },
+    /// `profile`: what to ask Microsoft for, if not what the account asked for before.
+    BeginSignIn {
+        address: Address,
+        profile: Option<Profile>,
+        way: Way,
+    },
+    /// `redirected`: the address that the browser was sent to; it holds the code.
+    FinishSignIn {
+        flow: Uuid,
+        #[serde(with = "in_words")]
+        redirected: Secret,
+    },
+    /// Waits for the next moment at which Entra may be asked, and asks once.
+    PollSignIn {
+        flow: Uuid,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    Accounts {
+        accounts: Vec<Account>,
+    },
+    /// The only time that this password is shown.
+    Password {
+        address: Address,
+        #[serde(with = "in_words")]
+        password: Secret,
+    },
+    Removed {
+        address: Address,
+    },
+    /// Open `url` in a browser, and finish with what it is redirected to.
+    Browser {
+        flow: Uuid,
+        url: String,
+    },
+    /// Show this, and poll.
+    DeviceCode {
+        flow: Uuid,
+        user_code: String,
+        verification_url: String,
+        lifetime_s: u64,
+    },
+    Waiting {},
+    /// `limits`: what will not work, one sentence for each permission that was not granted.
+    SignedIn {
+        account: Account,
+        limits: Vec<String>,
+    },
+    /// Nothing was changed; the text says why and what to do.
+    Refused {
+        why: String,
+    },
+}
+
+/// What it takes to carry out a request.
+#[derive(Clone)]
+pub struct Control {
+    pub store: Store,
+    pub access: Access,
+}
+
+/// Carries out one request. The only implementation, for daemon and command alike.
+pub async fn handle(request: Request, control: &Control) -> Reply {
+    match carry_out(request, control).await {
+        Ok(reply) => reply,
+        Err(refusal) => Reply::Refused { why: refusal.0 },
+    }
+}
+
+/// A sentence for the operator.
+struct Refusal(String);
+
+async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal> {
+    let Control { store, access } = control;
+    Ok(match request {
+        Request::Accounts {} => {
+            let accounts = store.accounts().await?;
+            Reply::Accounts { accounts: accounts.iter().map(|a| (**a).clone()).collect() }
+        }
+        Request::AddAccount { address, profile } => {
+            let added = store.add_account(address.clone(), profile).await;
+            let (account, password) = added.map_err(|error| match error {
+                AddError::Exists => Refusal(format!(
+                    "There is an account for {address} already. To sign in again: postbridge \
+                     account signin {address}"
+                )),
+                AddError::Store(error) => error.into(),
+            })?;
+            Reply::Password { address: account.address.clone(), password }
+        }
+        Request::NewPassword { address } => {
+            let id = find(store, &address).await?.id;
+            let password = store.set_password(id).await?.ok_or_else(|| unknown(&address))?;
+            Reply::Password { address, password }
+        }
+        Request::RemoveAccount { address, even_with_mail } => {
+            let id = find(store, &address).await?.id;
+            let waiting = store.waiting_mails(id).await?;
+            if waiting > 0 && !even_with_mail {
+                return Err(Refusal(format!(
+                    "{waiting} mails of {address} still wait to be sent. With --force the account \
+                     is removed all the same; they are then held and not sent."
+                )));
+            }
+            store.remove_account(id).await?;
+            access.forget(id);
+            Reply::Removed { address }
+        }
+        Request::BeginSignIn { address, profile, way } => {
+            let account = find(store, &address).await?;
+            let profile = profile.unwrap_or(account.profile);
+            match access.begin_sign_in(account.id, profile, way).await? {
+                Begun::Browser { flow, url } => Reply::Browser { flow, url },
+                Begun::DeviceCode { flow, user_code, verification_url, lifetime } => {
+                    let lifetime_s = lifetime.as_secs();
+                    Reply::DeviceCode { flow, user_code, verification_url, lifetime_s }
+                }
+            }
+        }
+        Request::FinishSignIn { flow, redirected } => {
+            signed_in(&*access.finish_sign_in(flow, redirected.expose()).await?)
+        }
+        Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {
+            Polled::Waiting => Reply::Waiting {},
+            Polled::SignedIn(account) => signed_in(&account),
+        },
+    })
+}
+
+async fn find(store: &Store, address: &Address) -> Result<Arc<Account>, Refusal> {
+    store.account_by_login(address.as_str()).await?.ok_or_else(|| unknown(address))
+}
+
+fn unknown(address: &Address) -> Refusal {
+    Refusal(format!(
+        "There is no account {address}; postbridge account list shows those there are."
+    ))
+}
+
+fn signed_in(account: &Account) -> Reply {
+    let limit = |scope| format!("{scope} was not granted: {}.", hint::without(scope));
+    Reply::SignedIn { limits: account.missing().map(limit).collect(), account: account.clone() }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        Refusal(error.to_string())
+    }
+}
+
+impl From<SignInError> for Refusal {
+    fn from(error: SignInError) -> Refusal {
+        Refusal(error.to_string())
+    }
+}
+
+/// The daemon's end of the socket. Dropping it removes the socket.
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Must be called by the one that holds the state directory's lock.
+    pub fn bind(state_dir: &Path) -> io::Result<Listener> {
+        let path = state_dir.join(SOCKET);
+        let unfinished = state_dir.join(format!("{SOCKET}.new"));
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Made under another name, so that it is never there with another mode, and takes the
+        // place of one that a killed daemon left behind. (The directory is 0700 in any case.)
+        let listener = UnixListener::bind(&unfinished)?;
+        std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&unfinished, &path)?;
+        Ok(Listener { listener, path })
+    }
+
+    /// Answers until it is dropped. What was begun for a sign-in goes on in its own task.
+    pub async fn serve(self, control: Control) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let control = control.clone();
+                    connections.spawn(async move {
+                        if let Err(error) = answer(stream, &control).await {
+                            tracing::debug!(%error, "a control connection broke off");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: it passes.
+                    tracing::warn!(%error, "the control socket cannot accept");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, control: &Control) -> io::Result<()> {
+    // The mode of the socket says the same; this holds even where somebody loosened it.
+    let peer = stream.peer_cred()?.uid();
+    if peer != 0 && peer != rustix::process::geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut stream = BufReader::new(stream);
+    let line = timeout(LINE_TIME, read_line(&mut stream, REQUEST_OCTETS_MAX)).await??;
+    let reply = match serde_json::from_slice(&line) {
+        Ok(request) => timeout(HANDLE_TIME, handle(request, control)).await.unwrap_or_else(|_| {
+            Reply::Refused { why: "It took too long and was given up.".to_owned() }
+        }),
+        // The text of this error could quote the request.
+        Err(_) => Reply::Refused {
+            why: "The daemon does not know this request: is it of the same version?".to_owned(),
+        },
+    };
+    timeout(LINE_TIME, write_line(&mut stream, &reply)).await?
+}
+
+async fn read_line(stream: &mut BufReader<UnixStream>, max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::new());
+    stream.take(max).read_until(b'\n', &mut line).await?;
+    if line.last() == Some(&b'\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+async fn write_line<T: Serialize>(stream: &mut BufReader<UnixStream>, it: &T) -> io::Result<()> {
+    let mut line = Zeroizing::new(serde_json::to_vec(it)?);
+    line.push(b'\n');
+    stream.get_mut().write_all(&line).await
+}
+
+/// A command's way to whoever holds the state directory.
+pub enum Line {
+    /// A daemon does.
+    Daemon(PathBuf),
+    /// Nobody did, so now this process does.
+    Own(Box<Control>),
+}
+
+/// Why a command reaches nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    #[error(
+        "the state directory is held by a postbridge that does not answer on {}: {error}; if it is \
+         just starting or stopping, try again",
+        path.display()
+    )]
+    Deaf { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Access(#[from] crate::access::OpenError),
+}
+
+impl Line {
+    /// `open` opens the state; it is called first, because only the lock says whether a daemon is
+    /// there.
+    pub async fn open(
+        state_dir: &Path,
+        open: impl AsyncFn() -> Result<Control, LineError>,
+    ) -> Result<Line, LineError> {
+        let path = state_dir.join(SOCKET);
+        // Another command may hold the lock for a moment, and a daemon takes one before it listens.
+        for patience in (0..20).rev() {
+            match open().await {
+                Ok(control) => return Ok(Line::Own(Box::new(control))),
+                Err(LineError::Store(OpenError::InUse { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            match UnixStream::connect(&path).await {
+                Ok(_) => return Ok(Line::Daemon(path)),
+                Err(error) if patience == 0 => return Err(LineError::Deaf { path, error }),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        Err(LineError::Deaf { path, error: io::ErrorKind::TimedOut.into() })
+    }
+
+    pub async fn ask(&self, request: Request) -> io::Result<Reply> {
+        match self {
+            Line::Own(control) => Ok(handle(request, control).await),
+            Line::Daemon(path) => {
+                let mut stream = BufReader::new(UnixStream::connect(path).await?);
+                timeout(LINE_TIME, write_line(&mut stream, &request)).await??;
+                let wait = HANDLE_TIME + LINE_TIME;
+                let line = timeout(wait, read_line(&mut stream, REPLY_OCTETS_MAX)).await??;
+                serde_json::from_slice(&line).map_err(|_| {
+                    io::Error::other("the daemon's reply is not known: is it of the same version?")
+                })
+            }
+        }
+    }
+}
+
+/// A secret as plain text, for this socket only.
+mod in_words {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::secret::Secret;
+
+    pub fn serialize<S: Serializer>(secret: &Secret, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(secret.expose())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Secret, D::Error> {
+        String::deserialize(input).map(Secret::new)
+    }
+}
