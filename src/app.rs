@@ -8,7 +8,7 @@
 //! Everything that can be refused is refused before anything is touched, each with its own words.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,20 +92,27 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let control = open(config).await?;
     let settings = config.entra.as_ref().ok_or(StartError::NotConfigured)?;
     let smtp = &config.smtp;
-    let hostname: Arc<str> = smtp.hostname.clone().unwrap_or_else(tls::machine_name).into();
-    let own = smtp.certificate.as_deref().zip(smtp.key.as_ref().map(|key| key.get_ref().as_path()));
-    let (server_tls, certificates) = tls::load(control.store.directory(), own, &hostname)?;
+    let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
+    let certificates = match (&smtp.certificate, &smtp.key) {
+        (Some(certificate), Some(key)) => tls::Files {
+            ca: certificate.clone(),
+            certificate: certificate.clone(),
+            key: key.get_ref().clone(),
+        },
+        _ => tls::provide(&tls_directory(control.store.directory())?, &hostname)?,
+    };
+    let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
 
     let mut listeners = Vec::new();
     let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
-    for (key, kind, addresses) in [
-        ("starttls", Kind::Starttls, &smtp.starttls),
-        ("implicit_tls", Kind::ImplicitTls, &smtp.implicit_tls),
-        ("clear", Kind::Clear, &clear),
+    for (key, kind, clear_auth, addresses) in [
+        ("starttls", Kind::Starttls, false, &smtp.starttls),
+        ("implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
+        ("clear", Kind::Starttls, true, &clear),
     ] {
         for &address in addresses {
-            match server::listen(address) {
-                Ok(socket) => listeners.push(Listener { socket, kind }),
+            match Listener::bind(address, kind, clear_auth) {
+                Ok(listener) => listeners.push(listener),
                 // A machine without IPv6 has no [::1], and the default names it.
                 Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
                     tracing::info!(%address, "this machine has no IPv6");
@@ -124,13 +131,9 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let executor = Executor::new(control.store.clone(), control.access.clone(), graph);
     let worker = Worker { store: control.store.clone(), executor, pace: Pace::default() };
     let stop = CancellationToken::new();
-    let shared = Shared {
-        store: control.store.clone(),
-        limits: Arc::new(smtp.limits.clone()),
-        message_octets_max: *smtp.message_octets_max.get_ref(),
-        tls: server_tls,
-        hostname,
-    };
+    let mut limits = smtp.limits.clone();
+    limits.message_octets = *smtp.message_octets_max.get_ref();
+    let shared = Shared::new(control.store.clone(), limits, server_tls, &hostname);
     Ok(Running {
         listening,
         certificates,
@@ -156,6 +159,20 @@ impl Running {
         self.commands.abort();
         let _ = self.commands.await;
     }
+}
+
+/// `tls/` in the state directory.
+fn tls_directory(state: &Path) -> Result<PathBuf, tls::TlsError> {
+    let path = state.join("tls");
+    match std::fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(tls::TlsError::File { path, source }),
+    }
+}
+
+/// What this machine calls itself (`uname -n`).
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// EAFNOSUPPORT, EADDRNOTAVAIL.

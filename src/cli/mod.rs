@@ -3,6 +3,7 @@
 pub mod account;
 pub mod demo;
 pub mod exit;
+pub mod line;
 pub mod queue;
 pub mod sandbox;
 pub mod serve;

@@ -3,7 +3,8 @@
 use clap::Subcommand;
 
 use crate::config::Config;
-use crate::control::{Line, Reply, Request};
+use crate::cli::line::{Line, odd};
+use crate::control::{Reply, Request};
 use crate::store::spool::{Entry, EntryId, State};
 
 #[derive(Debug, Subcommand)]
@@ -30,8 +31,7 @@ pub enum Command {
 }
 
 pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Result<()> {
-    let config = config?;
-    let line = Line::to(&config).await?;
+    let line = Line::open(&config?).await?;
     match command {
         Command::List { state, most, json } => {
             match line.ask(Request::Entries { state, most }).await? {
@@ -46,17 +46,17 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                         counts.iter().map(|(state, n)| format!("{n} {}", state.name())).collect();
                     eprintln!("{}", if counts.is_empty() { "empty".into() } else { counts.join(", ") });
                 }
-                other => other.fail()?,
+                other => odd(&other)?,
             }
         }
         Command::Show { id, json } => match line.ask(Request::Entry { id }).await? {
             Reply::Entry { entry } if json => println!("{}", serde_json::to_string(&entry)?),
             Reply::Entry { entry } => show(&entry),
-            other => other.fail()?,
+            other => odd(&other)?,
         },
         Command::Flush => match line.ask(Request::Flush {}).await? {
             Reply::Flushed { entries } => println!("{entries} made due"),
-            other => other.fail()?,
+            other => odd(&other)?,
         },
     }
     Ok(())

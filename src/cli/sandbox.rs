@@ -31,12 +31,11 @@ pub struct Args {
     #[arg(long)]
     pub automatic: bool,
 
-    /// Directory that the CA certificate and the server's key are kept in.
-    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
-    pub state: PathBuf,
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// `state` is where the CA certificate is written to; without it, here.
+pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
+    let state = state.unwrap_or_else(|| PathBuf::from("."));
     let full =
         |name: String| if name.contains('@') { name } else { format!("{name}@contoso.example") };
     let sandbox = Sandbox::start(Options {
@@ -45,7 +44,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         mailboxes: args.mailbox.into_iter().map(full).collect(),
         seed: args.seed,
         automatic: args.automatic,
-        state: Some(args.state.clone()),
+        state: Some(state.clone()),
     })
     .await
     .with_context(|| format!("the sandbox cannot start on {}", args.listen))?;
@@ -56,7 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     println!("  graph     {url}/v1.0");
     println!("  requests  {url}/_sandbox/requests");
     if let Some(https) = sandbox.https_url() {
-        println!("  https     {https}  (CA: {})", args.state.join(CA_FILE).display());
+        println!("  https     {https}  (CA: {})", state.join(CA_FILE).display());
     }
     println!("  tenant    {}", sandbox.world().tenant_id);
     for user in &sandbox.world().users {

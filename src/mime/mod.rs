@@ -80,6 +80,11 @@ pub struct Stamp {
     pub accepted_at: Timestamp,
 }
 
+/// The header block of a mail, without its empty line; empty where it cannot be told.
+pub fn head(octets: &[u8]) -> &[u8] {
+    header::split(octets).map_or(&[], |(head, _)| head)
+}
+
 /// Checks a header block at the end of data, before the 250.
 ///
 /// `head` is the mail up to and including the empty line (all of it where there is none). What this
