@@ -104,12 +104,10 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
             Reply::Accounts { accounts } => list(&accounts, json),
             other => odd(&other),
         },
-        Command::Password { address } => {
-            match line.ask(Request::NewPassword { address }).await? {
-                Reply::Password { address, password } => show_password(&address, &password),
-                other => odd(&other),
-            }
-        }
+        Command::Password { address } => match line.ask(Request::NewPassword { address }).await? {
+            Reply::Password { address, password } => show_password(&address, &password),
+            other => odd(&other),
+        },
         Command::Remove { address, force } => {
             let request = Request::RemoveAccount { address, even_with_mail: force };
             match line.ask(request).await? {
