@@ -102,7 +102,10 @@ pub async fn run(command: Command, state_dir: &Path, settings: Settings) -> anyh
                 return Ok(());
             }
             sign_in(&line, address.clone(), None, how).await.with_context(|| {
-                format!("the account was added and has not signed in yet; try again with: postbridge account signin {address}")
+                format!(
+                    "the account was added and has not signed in yet; try again with: \
+                     postbridge account signin {address}"
+                )
             })
         }
         Command::SignIn { address, profile, sign_in: how } => {
