@@ -488,6 +488,54 @@ async fn a_cut_connection_carries_no_octet_and_the_effect_is_before_or_after_it(
 }
 
 #[tokio::test]
+async fn a_cut_ends_tls_and_http_2_as_well_and_the_next_connection_is_good() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sandbox = Sandbox::start(Options {
+        listen: loopback,
+        https: Some(loopback),
+        mailboxes: vec![ADELE.to_owned()],
+        seed: 1,
+        automatic: true,
+        state: None,
+    })
+    .await
+    .unwrap();
+    let ca = reqwest::Certificate::from_pem(sandbox.ca_pem().unwrap().as_bytes()).unwrap();
+    let http = Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
+    let base = sandbox.https_url().unwrap();
+    let rule = json!({"nth": [2], "do": "cut_after"});
+    let script = json!({"faults": [rule]});
+    http.post(format!("{base}/_sandbox/faults")).json(&script).send().await.unwrap();
+    let url = format!("{base}/common/v2.0/.well-known/openid-configuration");
+    let answer = http.get(&url).send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["token_endpoint"], format!("{base}/common/oauth2/v2.0/token"));
+    assert_eq!(body["issuer"], format!("{base}/{{tenantid}}/v2.0"));
+    assert!(http.get(&url).send().await.is_err());
+    assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn work_goes_on_when_the_client_hangs_up_in_the_middle_of_it() {
+    let bench = Bench::start(true).await;
+    bench.post("/_sandbox/switches", json!({"old_refresh_token_stays_valid": false})).await;
+    let token = bench.sign_in(&[]).await["refresh_token"].as_str().unwrap().to_owned();
+    let rule = json!({"nth": [1], "do": {"delay_ms": 50}});
+    bench.post("/_sandbox/faults", json!({"faults": [rule]})).await;
+    let url = bench.url("/organizations/oauth2/v2.0/token");
+    let patience = std::time::Duration::from_millis(10);
+    let form = refresh_form(&token);
+    let hasty = bench.http.post(url).form(&form).timeout(patience).send().await;
+    assert!(hasty.unwrap_err().is_timeout());
+    while bench.journal().await.last().unwrap()["status"].is_null() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(aadsts(&bench.refresh(&token).await.1), 70000);
+}
+
+#[tokio::test]
 async fn a_truncated_answer_announces_more_than_it_brings() {
     let bench = Bench::start(true).await;
     let token = bench.sign_in(&[]).await["refresh_token"].as_str().unwrap().to_owned();

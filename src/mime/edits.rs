@@ -30,6 +30,11 @@ impl Edits {
         Edits { verdicts: vec![Verdict::Keep; fields], ..Edits::default() }
     }
 
+    /// The mail names itself by a Message-ID or a Date, so that an equal one is the same mail.
+    pub fn is_named(&self) -> bool {
+        !(self.date_missing && self.message_id_missing)
+    }
+
     pub(super) fn set(&mut self, index: usize, verdict: Verdict) {
         if let Some(slot) = self.verdicts.get_mut(index) {
             *slot = verdict;
