@@ -94,7 +94,10 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                 return Ok(());
             }
             sign_in(&line, address.clone(), None, how).await.with_context(|| {
-                format!("the account was added and has not signed in yet; try again with: postbridge account signin {address}")
+                format!(
+                    "the account was added and has not signed in yet; try again with: \
+                     postbridge account signin {address}"
+                )
             })
         }
         Command::SignIn { address, profile, sign_in: how } => {

@@ -92,7 +92,7 @@ fn unreachable(error: reqwest::Error) -> Unanswered {
 
 /// RFC 9110 §10.2.3: whole seconds or a date.
 ///
-/// Quirk(graph): fractions of a second are seen too; they are rounded up, so that we are never early.
+/// Quirk(graph): fractions of a second are seen too; rounded up, so that we are never early.
 /// A date counts from the answer's own `Date`, so that a wrong clock on this machine does no harm.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
