@@ -2,7 +2,7 @@
 //!
 //! Pure: [`command`] reads a line, [`auth`] a login, [`data`], [`header`] and [`body`] the text of a mail,
 //! [`session`] decides, [`reply`] speaks, [`limits`] counts.
-//! At the sockets: [`server`] accepts and drains, [`connection`] drives one session, [`tls`] holds
+//! At the sockets: [`server`] accepts and drains, `connection` drives one session, [`tls`] holds
 //! the key pair. Nothing here has ever heard of Graph.
 
 pub mod auth;
