@@ -2,7 +2,7 @@
 //!
 //! A command is a [`Request`], answered by one [`Reply`]: each is one line of JSON on a socket of
 //! mode 0600 in the state directory. While no daemon holds that directory the command opens it by
-//! itself and calls the same [`handle`]; see [`Line`]. Nothing here may log a request or a reply:
+//! itself and calls the same [`handle`]; see `cli::line`. Nothing here may log a request or a reply:
 //! both can hold secrets, and this is the one place where a [`Secret`] is put into words.
 
 use std::io;
@@ -25,7 +25,8 @@ use crate::account::{Account, Address, Profile};
 use crate::entra::hint;
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::spool::{Entry, EntryId, State};
+use crate::store::{Store, StoreError};
 
 /// Name of the socket in the state directory.
 pub const SOCKET: &str = "control.sock";
@@ -37,6 +38,8 @@ const LINE_TIME: Duration = Duration::from_secs(10);
 /// For a request to be carried out: a poll of a device code waits up to a minute.
 const HANDLE_TIME: Duration = Duration::from_secs(150);
 const CONNECTIONS_MAX: usize = 16;
+/// Entries in one reply, so that it stays within its octets.
+const ENTRIES_MAX: u32 = 1000;
 
 /// What an operator can ask for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +75,16 @@ pub enum Request {
     PollSignIn {
         flow: Uuid,
     },
+    /// The newest mails, of one state if asked for.
+    Entries {
+        state: Option<State>,
+        most: u32,
+    },
+    Entry {
+        id: EntryId,
+    },
+    /// Makes all that waits due now.
+    Flush {},
 }
 
 /// The answer to a [`Request`].
@@ -107,6 +120,17 @@ pub enum Reply {
     SignedIn {
         account: Account,
         limits: Vec<String>,
+    },
+    Entries {
+        entries: Vec<Entry>,
+        /// How many there are in each state, in all.
+        counts: Vec<(State, u64)>,
+    },
+    Entry {
+        entry: Box<Entry>,
+    },
+    Flushed {
+        entries: u64,
     },
     /// Nothing was changed; the text says why and what to do.
     Refused {
@@ -182,6 +206,17 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
         Request::FinishSignIn { flow, redirected } => {
             signed_in(&*access.finish_sign_in(flow, redirected.expose()).await?)
         }
+        Request::Entries { state, most } => {
+            let entries = store.entries(state, most.min(ENTRIES_MAX)).await?;
+            Reply::Entries { entries, counts: store.counts().await? }
+        }
+        Request::Entry { id } => match store.entry(id).await? {
+            Some(entry) => Reply::Entry { entry: Box::new(entry) },
+            None => {
+                return Err(Refusal(format!("There is no mail {id}; ended ones are kept a week.")));
+            }
+        },
+        Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
         Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {
             Polled::Waiting => Reply::Waiting {},
             Polled::SignedIn(account) => signed_in(&account),
@@ -304,67 +339,15 @@ async fn write_line<T: Serialize>(stream: &mut BufReader<UnixStream>, it: &T) ->
     stream.get_mut().write_all(&line).await
 }
 
-/// A command's way to whoever holds the state directory.
-pub enum Line {
-    /// A daemon does.
-    Daemon(PathBuf),
-    /// Nobody did, so now this process does.
-    Own(Box<Control>),
-}
-
-/// Why a command reaches nobody.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    #[error(
-        "the state directory is held by a postbridge that does not answer on {}: {error}; if it is \
-         just starting or stopping, try again",
-        path.display()
-    )]
-    Deaf { path: PathBuf, error: io::Error },
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    #[error(transparent)]
-    Access(#[from] crate::access::OpenError),
-}
-
-impl Line {
-    /// `open` opens the state; it is called first, because only the lock says whether a daemon is
-    /// there.
-    pub async fn open(
-        state_dir: &Path,
-        open: impl AsyncFn() -> Result<Control, LineError>,
-    ) -> Result<Line, LineError> {
-        let path = state_dir.join(SOCKET);
-        // Another command may hold the lock for a moment, and a daemon takes one before it listens.
-        for patience in (0..20).rev() {
-            match open().await {
-                Ok(control) => return Ok(Line::Own(Box::new(control))),
-                Err(LineError::Store(OpenError::InUse { .. })) => {}
-                Err(error) => return Err(error),
-            }
-            match UnixStream::connect(&path).await {
-                Ok(_) => return Ok(Line::Daemon(path)),
-                Err(error) if patience == 0 => return Err(LineError::Deaf { path, error }),
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-        Err(LineError::Deaf { path, error: io::ErrorKind::TimedOut.into() })
-    }
-
-    pub async fn ask(&self, request: Request) -> io::Result<Reply> {
-        match self {
-            Line::Own(control) => Ok(handle(request, control).await),
-            Line::Daemon(path) => {
-                let mut stream = BufReader::new(UnixStream::connect(path).await?);
-                timeout(LINE_TIME, write_line(&mut stream, &request)).await??;
-                let wait = HANDLE_TIME + LINE_TIME;
-                let line = timeout(wait, read_line(&mut stream, REPLY_OCTETS_MAX)).await??;
-                serde_json::from_slice(&line).map_err(|_| {
-                    io::Error::other("the daemon's reply is not known: is it of the same version?")
-                })
-            }
-        }
-    }
+/// The other end: one request to the daemon that listens on the socket `path`.
+pub async fn call(path: &Path, request: &Request) -> io::Result<Reply> {
+    let mut stream = BufReader::new(UnixStream::connect(path).await?);
+    timeout(LINE_TIME, write_line(&mut stream, request)).await??;
+    let wait = HANDLE_TIME + LINE_TIME;
+    let line = timeout(wait, read_line(&mut stream, REPLY_OCTETS_MAX)).await??;
+    serde_json::from_slice(&line).map_err(|_| {
+        io::Error::other("the daemon's reply is not known: is it of the same version?")
+    })
 }
 
 /// A secret as plain text, for this socket only.

@@ -52,6 +52,8 @@ pub struct Refused {
     /// What was answered, for those who know (`Diagnostic-Code`).
     pub diagnostic: Option<String>,
     pub why: String,
+    /// What the sender can do, as a sentence.
+    pub remedy: &'static str,
 }
 
 impl Executor {
@@ -83,13 +85,14 @@ impl Executor {
             Ok(Some(octets)) => octets,
             Ok(None) => {
                 let why = "the octets of the mail are gone from the spool".to_owned();
-                return Err(Ended::Failed(Refused { status: [5, 3, 0], diagnostic: None, why }));
+                let remedy = "Send it again.";
+                let status = [5, 3, 0];
+                return Err(Ended::Failed(Refused { status, diagnostic: None, why, remedy }));
             }
             Err(error) => return Err(later(error.to_string())),
         };
         let (account, envelope) = (turn.account.clone(), turn.entry.envelope.clone());
-        let stamp =
-            Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
+        let stamp = Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
         // Off the reactor: two megabytes may be copied, and a panic is this mail's alone.
         let planned = tokio::task::spawn_blocking(move || {
             let (account, envelope) = (&*account, &envelope);
@@ -147,22 +150,29 @@ impl From<AccessError> for Ended {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Refused {
-        Refused { status: refusal.enhanced, diagnostic: None, why: refusal.text }
+        let status = refusal.enhanced;
+        Refused { status, diagnostic: None, why: refusal.text, remedy: remedy(status) }
     }
 }
 
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Ended {
         match failure {
-            Failure::Later { after, throttled, why } => Ended::Later { after, throttled, note: why },
+            Failure::Later { after, throttled, why } => {
+                Ended::Later { after, throttled, note: why }
+            }
             Failure::TokenRefused { why } => later(why),
             Failure::Account { why, .. } => Ended::AccountWaits { note: why },
             Failure::Unknown { why } => Ended::Unknown { note: why },
-            Failure::Never { status, code, why } => Ended::Failed(Refused {
-                status: enhanced_status(status, &code),
-                diagnostic: Some(format!("{status} {code}")),
-                why,
-            }),
+            Failure::Never { status, code, why } => {
+                let enhanced = enhanced_status(status, &code);
+                Ended::Failed(Refused {
+                    status: enhanced,
+                    diagnostic: Some(format!("{status} {code}")),
+                    why,
+                    remedy: remedy(enhanced),
+                })
+            }
         }
     }
 }
@@ -175,5 +185,19 @@ fn enhanced_status(status: u16, code: &str) -> [u8; 3] {
         (413, _) | (_, "MessageSizeExceeded") => [5, 3, 4],
         (_, "MimeContentInvalidBase64String" | "UnableToDeserializePostBody") => [5, 6, 0],
         _ => [5, 0, 0],
+    }
+}
+
+/// What a sender can do about a status.
+fn remedy(status: [u8; 3]) -> &'static str {
+    match status {
+        [_, 1, _] => "Check the addresses of the recipients, and send it again.",
+        [_, 3, 4] => "Send it with smaller attachments, or send a link to them.",
+        [_, 7, _] => {
+            "Send it from an address of your own, or ask your administrator for Send As on that \
+             mailbox."
+        }
+        [_, 6, _] => "Microsoft could not read the mail; the program that made it must be mended.",
+        _ => "Show this report to your administrator.",
     }
 }

@@ -1,14 +1,92 @@
-//! postbridge: SMTP submission and iCalendar invites in, Microsoft Graph out.
+//! postbridge: SMTP submission in, Microsoft Graph out, with the user's own consent.
+//!
+//! This is the map for those who change it; the README is for those who run it.
+//!
+//! # The idea
+//!
+//! One folder for each party outside the process (`smtp`, `graph`, `entra`, `store`), flat files
+//! between them for our own notions. The flat files in the middle are pure: they turn a mail, and what
+//! we know, into a [`plan::Plan`]. A plan is a list of actions, each one Graph call; one executor
+//! carries them out, one worker retries. Whatever a client hands in goes through one door: it is
+//! committed to the spool, and only then acknowledged.
+//!
+//! # Direction
+//!
+//! ```text
+//!  main → cli → app                                        wiring
+//!    smtp/server     control        worker                 who waits for the outside
+//!         │             │             │
+//!         │             ▼             ▼
+//!         │           access ◄──── execute ───► graph      where the parts meet
+//!         │             │  └────────► entra
+//!         └──────► store ◄────────────┘
+//!
+//!      account  submission  mime  plan  report  retry  secret        pure
+//!
+//!      sandbox: a stand-in for Microsoft 365, and knows none of the above
+//! ```
+//!
+//! Arrows point down. Pure files name only pure files: no socket, file, SQL, HTTP, clock or chance;
+//! time and randomness are arguments. `tests/house.rs` reads the `use` lines and holds this table.
+//!
+//! | place | is | must never |
+//! |---|---|---|
+//! | [`smtp`] | the submission session and its sockets | hear of Graph |
+//! | [`store`] | the spool and the accounts, on disk; the only SQL | know a protocol |
+//! | [`graph`] | Graph's calls and what its answers mean; the only Graph JSON | retry, or know who asked |
+//! | [`entra`] | sign-in, tokens, what Entra's errors mean | know where tokens are kept |
+//! | [`access`] | an account's way to a token: sign-in, renewal, standing | send anything |
+//! | [`execute`] | carries out a plan, with a record before what cannot be undone | retry |
+//! | [`worker`] | claims, settles, retries | call Graph |
+//! | [`control`] | the operator's requests, by socket or by hand | log one |
+//! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
+//!
+//! # Invariants
+//!
+//! 1. Pure files do nothing but compute.
+//! 2. A 250 after DATA exists only with a [`store::spool::Receipt`].
+//! 3. Only `graph/` knows Graph's JSON, only `store/` knows SQL.
+//! 4. Plans are made afresh for each attempt and never stored.
+//! 5. An attempt is written down before it is made, with the next one already in the future.
+//! 6. A send that was begun and not recorded is held and shown, never repeated by machine.
+//! 7. The envelope is the delivery set: Graph mails exactly the addresses of RCPT TO, or the
+//!    submission is refused.
+//! 8. The bridge reads no mail.
+//! 9. Retrying happens in `worker.rs` and nowhere else (`execute.rs` may renew a token once).
+//! 10. What was begun does not stop because the client hung up: it runs in its own task.
+//! 11. No secret and no message content in any log line; no internal detail in any reply.
+//! 12. We do not have: a plugin registry, an event bus, a global, a service locator, a mock of our own
+//!     code.
+//!
+//! # A mail's walk
+//!
+//! [`smtp`] reads octets; `Session` turns them into steps. MAIL and RCPT build the
+//! [`submission::Envelope`]; a sender that the account may not use is a 550. DATA opens an
+//! [`store::spool::Incoming`]; at its end [`mime::inspect`] says whether Graph can be given this mail,
+//! and `commit` makes the `Receipt` that the 250 is built from.
+//!
+//! [`worker`] claims the entry (attempt and next attempt already written) and gives it, with a slot of
+//! the mailbox's [`graph::pace`], to [`execute`]: [`plan::of_mail`] composes what Graph gets,
+//! [`access`] gives a token, *sending* is written down, Graph is called. The answer has one meaning
+//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words the bad news, and the
+//! outcome is written down in one commit.
+
 pub mod access;
 pub mod account;
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod entra;
+pub mod execute;
 pub mod graph;
 pub mod mime;
+pub mod plan;
+pub mod report;
 pub mod retry;
 pub mod sandbox;
 pub mod secret;
 pub mod smtp;
 pub mod store;
 pub mod submission;
+pub mod worker;

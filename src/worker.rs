@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Standing;
 use crate::execute::{Ended, Executor, Refused, Turn};
 use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
+use crate::mime;
 use crate::report;
 use crate::retry::{self, Next};
 use crate::store::spool::{Entry, Kind, Outcome, Report, State};
 use crate::store::{Store, StoreError};
+use crate::submission::{Envelope, MailParameters};
 
 /// Looked again after this long even if nothing called: a net, not the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -161,12 +163,20 @@ impl Worker {
                         let due_at = now.saturating_add(pause).unwrap_or(now);
                         Outcome::Later { due_at, waited: pause, note }
                     }
-                    Next::GiveUp => self.failed(turn, now, Refused {
-                        // RFC 3463 §3.5: delivery time expired.
-                        status: [4, 4, 7],
-                        diagnostic: None,
-                        why: format!("it was tried for five days; at last: {note}"),
-                    }).await,
+                    Next::GiveUp => {
+                        self.failed(
+                            turn,
+                            now,
+                            Refused {
+                                // RFC 3463 §3.5: delivery time expired, and nothing more will come.
+                                status: [5, 4, 7],
+                                diagnostic: None,
+                                why: format!("it was tried for five days; at last: {note}"),
+                                remedy: "Send it again when the cause is gone.",
+                            },
+                        )
+                        .await
+                    }
                 }
             }
             Ended::Failed(refused) => self.failed(turn, now, refused).await,
@@ -181,18 +191,22 @@ impl Worker {
             return Outcome::Failed { note, report: None };
         }
         let octets = self.store.body(entry.id).await.ok().flatten().unwrap_or_default();
-        let report = report::failure(&report::Failure {
+        let octets = report::failure(&report::Failure {
             account: &turn.account,
             envelope: &entry.envelope,
-            original: &octets,
+            head: mime::head(&octets),
             id: &entry.id.to_string(),
             accepted_at: entry.accepted_at,
             finished_at: now,
             status: refused.status,
-            why: &refused.why,
-            diagnostic: refused.diagnostic.as_deref(),
+            reason: &refused.why,
+            remedy: refused.remedy,
+            remote: refused.diagnostic.as_deref(),
         });
-        let report = report.map(|(envelope, octets)| Report { envelope, octets });
+        let own = vec![turn.account.address.clone().into()];
+        let report = Envelope::new(None, own, MailParameters::default())
+            .ok()
+            .map(|envelope| Report { envelope, octets });
         Outcome::Failed { note, report }
     }
 

@@ -332,22 +332,42 @@ fn several_to_fields_become_one_and_white_folds_go() {
 }
 
 #[test]
+fn a_mail_that_ends_within_its_header_is_completed() {
+    let mail = format!("From: {ADELE}\r\nTo: {ALEX}");
+    let got = run(mail.as_bytes(), &envelope(Some(ADELE), &[ALEX])).unwrap();
+    let completed = COMPLETED.map(|line| line.trim_start_matches('+')).join("\r\n");
+    assert_eq!(String::from_utf8(got).unwrap(), format!("{mail}\r\n{completed}\r\n\r\n"));
+}
+
+#[test]
 fn odd_but_certain_address_lists() {
     let quoted = "\"a b\"@contoso.example";
     check_head(
         "To: <@r.example:alex.wilber@contoso.example>",
         &[ALEX],
-        &["-To: <@r.example:alex.wilber@contoso.example>", "+To: alex.wilber@contoso.example"],
+        &[
+            "-To: <@r.example:alex.wilber@contoso.example>",
+            "+To: alex.wilber@contoso.example",
+            "+X-Postbridge-To: <@r.example:alex.wilber@contoso.example>",
+        ],
     );
     check_head(
         "To: alex . wilber @ contoso . example",
         &[ALEX],
-        &["-To: alex . wilber @ contoso . example", "+To: alex.wilber@contoso.example"],
+        &[
+            "-To: alex . wilber @ contoso . example",
+            "+To: alex.wilber@contoso.example",
+            "+X-Postbridge-To: alex . wilber @ contoso . example",
+        ],
     );
     check_head(
         "To: \"a b\"@contoso.example",
         &[quoted],
-        &["-To: \"a b\"@contoso.example", "+To: <\"a b\"@contoso.example>"],
+        &[
+            "-To: \"a b\"@contoso.example",
+            "+To: <\"a b\"@contoso.example>",
+            "+X-Postbridge-To: \"a b\"@contoso.example",
+        ],
     );
     check_head(
         "To: t: alex.wilber@contoso.example;, b:;",

@@ -453,18 +453,23 @@ async fn conditional_access_answers_the_scripted_code_for_one_mailbox() {
 
 /// Sends a token request by hand and returns every octet that comes back.
 async fn raw_refresh(bench: &Bench, refresh_token: &str) -> (Vec<u8>, std::io::Result<usize>) {
+    let mut stream = send_refresh(bench, refresh_token).await;
+    let mut octets = Vec::new();
+    let end = stream.read_to_end(&mut octets).await;
+    (octets, end)
+}
+
+async fn send_refresh(bench: &Bench, refresh_token: &str) -> TcpStream {
     let body = format!("client_id={CLIENT}&grant_type=refresh_token&refresh_token={refresh_token}");
     let address = bench.sandbox.url().replace("http://", "");
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let request = format!(
-        "POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\
+        "POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut octets = Vec::new();
-    let end = stream.read_to_end(&mut octets).await;
-    (octets, end)
+    stream
 }
 
 #[tokio::test]
@@ -485,6 +490,63 @@ async fn a_cut_connection_carries_no_octet_and_the_effect_is_before_or_after_it(
         let cut = journal.iter().rfind(|entry| entry["fault"] == act).unwrap();
         assert_eq!((&cut["status"], &cut["mailbox"]), (&Value::Null, &json!(ADELE)));
     }
+}
+
+#[tokio::test]
+async fn a_cut_ends_tls_and_http_2_as_well_and_the_next_connection_is_good() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sandbox = Sandbox::start(Options {
+        listen: loopback,
+        https: Some(loopback),
+        mailboxes: vec![ADELE.to_owned()],
+        seed: 1,
+        automatic: true,
+        state: None,
+    })
+    .await
+    .unwrap();
+    let ca = reqwest::Certificate::from_pem(sandbox.ca_pem().unwrap().as_bytes()).unwrap();
+    let http = Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap();
+    let base = sandbox.https_url().unwrap();
+    let rule = json!({"nth": [2], "do": "cut_after"});
+    let script = json!({"faults": [rule]});
+    http.post(format!("{base}/_sandbox/faults")).json(&script).send().await.unwrap();
+    let url = format!("{base}/common/v2.0/.well-known/openid-configuration");
+    let answer = http.get(&url).send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["token_endpoint"], format!("{base}/common/oauth2/v2.0/token"));
+    assert_eq!(body["issuer"], format!("{base}/{{tenantid}}/v2.0"));
+    assert!(http.get(&url).send().await.is_err());
+    assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn work_goes_on_when_the_client_hangs_up_in_the_middle_of_it() {
+    let bench = Bench::start(true).await;
+    bench.post("/_sandbox/switches", json!({"old_refresh_token_stays_valid": false})).await;
+    let token = bench.sign_in(&[]).await["refresh_token"].as_str().unwrap().to_owned();
+    let rule = json!({"nth": [1], "do": {"delay_ms": 300}});
+    bench.post("/_sandbox/faults", json!({"faults": [rule]})).await;
+    let mut stream = send_refresh(&bench, &token).await;
+    let begun = async || {
+        let journal = bench.journal().await;
+        let entry = journal.iter().find(|entry| entry["path"] == "/common/oauth2/v2.0/token");
+        entry.map(|entry| entry["status"].clone())
+    };
+    while begun().await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    let ended = async {
+        while begun().await == Some(Value::Null) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.unwrap();
+    assert_eq!(aadsts(&bench.refresh(&token).await.1), 70000);
 }
 
 #[tokio::test]

@@ -432,5 +432,5 @@ async fn the_official_python_sdk_sends_a_mail() {
     let row = &ledger["mails"][0];
     assert_eq!((&row["recipient"], &row["via"]), (&json!(ALEX), &json!("json")));
     let raw = sandbox.raw(1).await;
-    assert!(raw.contains("filename=\"report.csv\"") && raw.contains("MTsy"), "{raw}");
+    assert!(raw.contains("filename=\"report.csv\"") && raw.contains("\r\n1;2\r\n"), "{raw}");
 }

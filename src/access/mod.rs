@@ -386,3 +386,31 @@ fn needs_sign_in(why: String) -> AccessError {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_past_four_fifths_of_its_life_is_renewed_and_still_usable() {
+        let check = |age: u64, fresh: bool, usable: bool| {
+            let mut state = State::default();
+            let asked = Instant::now().checked_sub(Duration::from_secs(age)).unwrap();
+            state.hold(Secret::default(), Duration::from_secs(100), asked);
+            assert_eq!(state.fresh(None).is_some(), fresh, "fresh after {age} s");
+            assert_eq!(state.usable(None).is_some(), usable, "usable after {age} s");
+        };
+        check(0, true, true);
+        check(81, false, true);
+        check(101, false, false);
+    }
+
+    #[test]
+    fn a_token_that_graph_refused_is_not_given_out_again() {
+        let mut state = State::default();
+        let token = state.hold(Secret::default(), Duration::from_secs(100), Instant::now());
+        assert!(state.fresh(Some(token.serial)).is_none());
+        assert!(state.usable(Some(token.serial)).is_none());
+        assert!(state.fresh(Some(token.serial + 1)).is_some());
+    }
+}

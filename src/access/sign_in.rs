@@ -22,6 +22,8 @@ use crate::store::accounts::SignIn;
 
 /// How long a sign-in by browser may take.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// How long one poll may wait for its moment; Retry-After can ask for more.
+const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Sign-ins under way at once; each is a few hundred octets.
 const FLOWS_MAX: usize = 64;
 /// Addresses of one mailbox that are kept. Exchange allows 400.
@@ -57,8 +59,8 @@ pub enum SignInError {
     #[error("There is no such account.")]
     NoSuchAccount,
     #[error(
-        "This sign-in is not known: it was answered already, took longer than ten minutes, or was \
-         begun before a restart. Start again."
+        "This sign-in is not known: it was answered already, took too long, or was begun before a \
+         restart. Start again."
     )]
     NoSuchFlow,
     #[error("Too many sign-ins are under way; wait some minutes.")]
@@ -169,7 +171,13 @@ impl Access {
         let Stage::DeviceCode { mut code, next_poll } = flow.stage else {
             return Err(SignInError::NoSuchFlow);
         };
-        tokio::time::sleep_until(next_poll.into()).await;
+        let wait_until = next_poll.min(Instant::now() + POLL_WAIT_MAX);
+        tokio::time::sleep_until(wait_until.into()).await;
+        if wait_until < next_poll {
+            let stage = Stage::DeviceCode { code, next_poll };
+            lock(&self.inner.flows).put(id, Flow { stage, ..flow })?;
+            return Ok(Polled::Waiting);
+        }
         let access = self.clone();
         in_its_own_task(async move {
             let (asked, now) = (Instant::now(), Timestamp::now().as_second());

@@ -5,21 +5,20 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use super::line::{Line, odd};
 use super::redirect;
-use crate::access::{Access, Way};
+use crate::access::Way;
 use crate::account::{Account, Address, Profile, Standing};
-use crate::control::{Control, Line, LineError, Reply, Request};
-use crate::entra::Settings;
+use crate::config::Config;
+use crate::control::{Reply, Request};
 use crate::secret::Secret;
-use crate::store::{Room, Store};
 
 /// As long as the daemon waits.
 const SIGN_IN_TIME: Duration = Duration::from_secs(600);
@@ -80,18 +79,11 @@ pub struct SignIn {
 
 /// Runs one command against the state directory. Results go to standard output, all else to
 /// standard error.
-pub async fn run(command: Command, state_dir: &Path, settings: Settings) -> anyhow::Result<()> {
-    let line = Line::open(state_dir, async || {
-        let store = Store::open(state_dir, Room::default()).await?;
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let credentials = credentials.as_deref().map(Path::new);
-        let access = Access::open(store.clone(), settings.clone(), credentials).await?;
-        Ok::<_, LineError>(Control { store, access })
-    })
-    .await?;
+pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Result<()> {
+    let line = Line::open(&config?).await?;
     match command {
         Command::Add { address, profile, no_signin, sign_in: how } => {
-            let password = match ask(&line, Request::AddAccount { address, profile }).await? {
+            let password = match line.ask(Request::AddAccount { address, profile }).await? {
                 Reply::Password { address, password } => (address, password),
                 other => return odd(&other),
             };
@@ -102,25 +94,26 @@ pub async fn run(command: Command, state_dir: &Path, settings: Settings) -> anyh
                 return Ok(());
             }
             sign_in(&line, address.clone(), None, how).await.with_context(|| {
-                format!("the account was added and has not signed in yet; try again with: postbridge account signin {address}")
+                format!(
+                    "the account was added and has not signed in yet; try again with: \
+                     postbridge account signin {address}"
+                )
             })
         }
         Command::SignIn { address, profile, sign_in: how } => {
             sign_in(&line, address, profile, how).await
         }
-        Command::List { json } => match ask(&line, Request::Accounts {}).await? {
+        Command::List { json } => match line.ask(Request::Accounts {}).await? {
             Reply::Accounts { accounts } => list(&accounts, json),
             other => odd(&other),
         },
-        Command::Password { address } => {
-            match ask(&line, Request::NewPassword { address }).await? {
-                Reply::Password { address, password } => show_password(&address, &password),
-                other => odd(&other),
-            }
-        }
+        Command::Password { address } => match line.ask(Request::NewPassword { address }).await? {
+            Reply::Password { address, password } => show_password(&address, &password),
+            other => odd(&other),
+        },
         Command::Remove { address, force } => {
             let request = Request::RemoveAccount { address, even_with_mail: force };
-            match ask(&line, request).await? {
+            match line.ask(request).await? {
                 Reply::Removed { address } => {
                     eprintln!(
                         "{address} is removed. Its sign-in still shows at \
@@ -132,18 +125,6 @@ pub async fn run(command: Command, state_dir: &Path, settings: Settings) -> anyh
             }
         }
     }
-}
-
-async fn ask(line: &Line, request: Request) -> anyhow::Result<Reply> {
-    match line.ask(request).await.context("the daemon did not answer")? {
-        Reply::Refused { why } => bail!(why),
-        reply => Ok(reply),
-    }
-}
-
-fn odd<T>(reply: &Reply) -> anyhow::Result<T> {
-    // Its Debug form holds no secret.
-    bail!("the daemon gave an answer to something else: {reply:?}")
 }
 
 async fn sign_in(
@@ -174,7 +155,7 @@ async fn by_browser(
     let listeners = listen(how.port.unwrap_or(0)).await.context("no local port to wait at")?;
     let port = listeners.first().context("no local port")?.local_addr()?.port();
     let way = Way::Browser { port };
-    let (flow, url) = match ask(line, Request::BeginSignIn { address, profile, way }).await? {
+    let (flow, url) = match line.ask(Request::BeginSignIn { address, profile, way }).await? {
         Reply::Browser { flow, url } => (flow, url),
         other => return odd(&other),
     };
@@ -203,7 +184,7 @@ async fn by_browser(
         .await
         .context("nobody signed in within ten minutes; start again")??;
     let redirected = answered.redirected.clone();
-    let reply = ask(line, Request::FinishSignIn { flow, redirected }).await;
+    let reply = line.ask(Request::FinishSignIn { flow, redirected }).await;
     let (title, text) = match &reply {
         Ok(Reply::SignedIn { account, .. }) => {
             ("Signed in", format!("{} is ready. You can close this window.", account.address))
@@ -236,7 +217,7 @@ async fn by_device_code(
     profile: Option<Profile>,
 ) -> anyhow::Result<Reply> {
     let way = Way::DeviceCode;
-    let reply = ask(line, Request::BeginSignIn { address: address.clone(), profile, way }).await?;
+    let reply = line.ask(Request::BeginSignIn { address: address.clone(), profile, way }).await?;
     let Reply::DeviceCode { flow, user_code, verification_url, lifetime_s } = reply else {
         return odd(&reply);
     };
@@ -253,7 +234,7 @@ async fn by_device_code(
 async fn poll(line: &Line, flow: Uuid) -> anyhow::Result<Reply> {
     loop {
         // The one that holds the state waits as long as Microsoft wants.
-        match ask(line, Request::PollSignIn { flow }).await? {
+        match line.ask(Request::PollSignIn { flow }).await? {
             Reply::Waiting {} => {}
             reply => return Ok(reply),
         }

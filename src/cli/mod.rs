@@ -1,5 +1,92 @@
-//! The commands: one file each.
+//! The command line: one file for each command, and what an error means to a shell.
 
 pub mod account;
+pub mod demo;
+pub mod exit;
+pub mod line;
+pub mod queue;
 mod redirect;
 pub mod sandbox;
+pub mod serve;
+pub mod submit;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+
+/// SMTP submission in, Microsoft Graph out: lets programs that speak only SMTP send through
+/// Microsoft 365.
+#[derive(Debug, Parser)]
+#[command(name = "postbridge", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file [default: the first of
+    /// ~/.config/postbridge/postbridge.toml, /etc/postbridge/postbridge.toml]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The state directory, instead of the configured one.
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub state: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the bridge in the foreground.
+    Serve,
+    /// Try it: sandbox, bridge and a signed-in account, with nothing of Microsoft's.
+    Demo(demo::Args),
+    /// Add, sign in, list and remove accounts.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Look at the mails that were accepted.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Run a stand-in for Microsoft 365.
+    Sandbox(sandbox::Args),
+}
+
+/// Runs a command; what went wrong goes to standard error, once.
+pub async fn run(cli: Cli) -> ExitCode {
+    let quiet = !matches!(cli.command, Command::Serve);
+    start_log(if quiet { "warn" } else { "info" });
+    let done = match cli.command {
+        Command::Serve => serve::run(configuration(cli.config, cli.state)).await,
+        Command::Demo(args) => demo::run(args, cli.state).await,
+        Command::Account(command) => {
+            account::run(command, configuration(cli.config, cli.state)).await
+        }
+        Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
+        Command::Sandbox(args) => sandbox::run(args, cli.state).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::say(&error),
+    }
+}
+
+fn configuration(path: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Result<Config> {
+    let mut config = Config::load(path.as_deref())?;
+    if state.is_some() {
+        config.state_dir = state;
+    }
+    Ok(config)
+}
+
+/// To standard error; `RUST_LOG` says how much.
+fn start_log(level: &str) {
+    // Libraries below us log headers and octets at trace: never more of them than their warnings.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,postbridge={level}")));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::sandbox::ca::CA_FILE;
 use crate::sandbox::{Options, Sandbox};
 
 /// Runs a stand-in for Microsoft 365 (sign-in, Graph mail, faults) on loopback.
@@ -14,7 +15,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)))]
     pub listen: SocketAddr,
 
-    /// Address of HTTPS, under a private CA that is made at each start.
+    /// Address of HTTPS, under a private CA of the sandbox's own.
     #[arg(long, value_name = "ADDRESS")]
     pub https: Option<SocketAddr>,
 
@@ -29,13 +30,11 @@ pub struct Args {
     /// Sign in without asking: `login_hint`, or the first mailbox.
     #[arg(long)]
     pub automatic: bool,
-
-    /// Directory that the CA certificate is written to.
-    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
-    pub state: PathBuf,
 }
 
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// `state` is where the CA certificate is written to; without it, here.
+pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
+    let state = state.unwrap_or_else(|| PathBuf::from("."));
     let full =
         |name: String| if name.contains('@') { name } else { format!("{name}@contoso.example") };
     let sandbox = Sandbox::start(Options {
@@ -44,7 +43,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         mailboxes: args.mailbox.into_iter().map(full).collect(),
         seed: args.seed,
         automatic: args.automatic,
-        state: Some(args.state.clone()),
+        state: Some(state.clone()),
     })
     .await
     .with_context(|| format!("the sandbox cannot start on {}", args.listen))?;
@@ -55,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     println!("  graph     {url}/v1.0");
     println!("  requests  {url}/_sandbox/requests");
     if let Some(https) = sandbox.https_url() {
-        println!("  https     {https}  (CA: {})", args.state.join("sandbox-ca.pem").display());
+        println!("  https     {https}  (CA: {})", state.join(CA_FILE).display());
     }
     println!("  tenant    {}", sandbox.world().tenant_id);
     for user in &sandbox.world().users {

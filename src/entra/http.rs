@@ -34,15 +34,16 @@ pub enum Unanswered {
 pub struct Http(reqwest::Client);
 
 impl Http {
-    pub fn new() -> Result<Http, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    /// `loopback`: the server is on this machine, so a proxy of the environment is not meant.
+    pub fn new(loopback: bool) -> Result<Http, reqwest::Error> {
+        let builder = reqwest::Client::builder()
             .user_agent(concat!("postbridge/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(30))
-            .build()?;
-        Ok(Http(client))
+            .timeout(Duration::from_secs(30));
+        let builder = if loopback { builder.no_proxy() } else { builder };
+        Ok(Http(builder.build()?))
     }
 
     /// Sends and reads the whole answer. 429 and 5xx are not answers but [`Unanswered::Busy`].
@@ -91,7 +92,7 @@ fn unreachable(error: reqwest::Error) -> Unanswered {
 
 /// RFC 9110 §10.2.3: whole seconds or a date.
 ///
-/// Quirk(graph): fractions of a second are seen too; they are rounded up, so that we are never early.
+/// Quirk(graph): fractions of a second are seen too; rounded up, so that we are never early.
 /// A date counts from the answer's own `Date`, so that a wrong clock on this machine does no harm.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

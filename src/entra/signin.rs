@@ -4,6 +4,7 @@
 //! code), OpenID Connect Core §3.1 (nonce). A public client: there is no secret to keep. A sign-in
 //! that was begun is data ([`Pending`], [`DeviceCode`]); whoever holds it gives it one answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -52,7 +53,8 @@ pub struct Entra {
 /// What was sent to the browser, to be compared with what comes back. One use: it is consumed.
 #[derive(Debug)]
 pub struct Pending {
-    redirect: Url,
+    /// Spelt without a path, which [`Url`] would add: both requests must spell it the same.
+    redirect: RedirectUrl,
     state: Secret,
     nonce: Secret,
     verifier: PkceCodeVerifier,
@@ -113,7 +115,8 @@ impl Entra {
             .set_auth_uri(AuthUrl::new(endpoint("authorize"))?)
             .set_token_uri(TokenUrl::new(endpoint("token"))?)
             .set_device_authorization_url(DeviceAuthorizationUrl::new(endpoint("devicecode"))?);
-        Ok(Entra { settings, oauth, http: Http::new()? })
+        let http = Http::new(is_loopback(oauth.token_uri().url()))?;
+        Ok(Entra { settings, oauth, http })
     }
 
     pub fn settings(&self) -> &Settings {
@@ -131,9 +134,8 @@ impl Entra {
         login_hint: &str,
     ) -> Result<(Url, Pending), Failure> {
         let redirect = format!("http://localhost:{port}");
-        let redirect_url = RedirectUrl::new(redirect)
+        let redirect = RedirectUrl::new(redirect)
             .map_err(|_| refused("The redirect address cannot be built."))?;
-        let redirect = redirect_url.url().clone();
         let (state, nonce) = (random()?, random()?);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let (url, _) = self
@@ -141,7 +143,7 @@ impl Entra {
             .authorize_url(|| CsrfToken::new(state.expose().to_owned()))
             .add_scopes(self.scopes(scopes))
             .set_pkce_challenge(challenge)
-            .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+            .set_redirect_uri(Cow::Borrowed(&redirect))
             .add_extra_param("response_mode", "query")
             .add_extra_param("nonce", nonce.expose())
             .add_extra_param("login_hint", login_hint)
@@ -164,9 +166,7 @@ impl Entra {
             .oauth
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
             .set_pkce_verifier(pending.verifier)
-            .set_redirect_uri(std::borrow::Cow::Owned(RedirectUrl::from_url(
-                pending.redirect.clone(),
-            )))
+            .set_redirect_uri(Cow::Borrowed(&pending.redirect))
             .request_async(&self.http)
             .await
             .map_err(|e| self.failure(e, &pending.scopes))?;
@@ -179,13 +179,14 @@ impl Entra {
         if redirected.len() > REDIRECT_OCTETS_MAX {
             return Err(refused("The pasted address is too long."));
         }
-        let url = pending.redirect.join(redirected).map_err(|_| {
+        let expected = pending.redirect.url();
+        let url = expected.join(redirected).map_err(|_| {
             refused("That is not an address: paste the browser's whole address line.")
         })?;
         let ours = url.scheme() == "http"
             && is_loopback(&url)
-            && url.port_or_known_default() == pending.redirect.port_or_known_default()
-            && url.path() == pending.redirect.path();
+            && url.port_or_known_default() == expected.port_or_known_default()
+            && url.path() == expected.path();
         if !ours {
             return Err(refused(
                 "That address is not the one the sign-in leads to (http://localhost…).",

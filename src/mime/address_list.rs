@@ -337,7 +337,7 @@ fn unquoted(local: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// `address@span-text`, groups as `name{…}`.
+    /// Each as `text = address`, groups as `name{…}`.
     fn read(value: &str) -> Vec<String> {
         let show = |m: &Mailbox| {
             let text = &value[m.span.clone()];
@@ -415,7 +415,6 @@ mod tests {
             ]
         );
         assert_eq!(read(""), Vec::<String>::new());
-        assert_eq!(read(" \r\n\t"), Vec::<String>::new());
     }
 
     #[test]
@@ -463,5 +462,38 @@ mod tests {
         assert_eq!(found("\"a b\"@x.example <"), None);
         assert_eq!(found("a@b@x.example"), None);
         assert_eq!(found("=?x?=@x.example <"), None);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 1000, failure_persistence: None, ..Default::default()
+        })]
+
+        #[test]
+        fn both_readers_find_the_same_in_what_clients_usually_write(
+            list in proptest::collection::vec(
+                ("[a-zA-Z0-9+_'.-]{1,12}@[a-z0-9]{1,8}\\.example", 0..6usize), 0..8,
+            ),
+            comma in "( |\r\n )?,( |\r\n\t|\r\n )?",
+        ) {
+            let written: Vec<String> = list.iter().map(|(a, form)| match form {
+                0 => a.clone(),
+                1 => format!("<{a}>"),
+                2 => format!("\"Vance, A. (x@y.example)\" <{a}>"),
+                3 => format!("=?utf-8?q?J=C3=BC=2C?= <{a}>"),
+                4 => format!("{a} (Adele, x@y.example)"),
+                _ => format!("The team: {a}, <{a}>;"),
+            }).collect();
+            let value = written.join(&comma);
+            let items = scan(value.as_bytes()).unwrap();
+            let found: BTreeSet<String> = items
+                .iter()
+                .flat_map(Item::mailboxes)
+                .map(|m| m.address.as_ref().unwrap().key())
+                .collect();
+            let expected: BTreeSet<String> = list.iter().map(|(a, _)| a.to_lowercase()).collect();
+            assert_eq!(found, expected);
+            assert_eq!(second_reading(value.as_bytes()), expected);
+        }
     }
 }

@@ -48,6 +48,11 @@ pub fn split(octets: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if let Some(body) = octets.strip_prefix(b"\r\n") {
         return Ok((&[], body));
     }
+    // Quirk(powershell): a byte order mark from the file that the mail was read from.
+    let octets = match octets.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) if begins_with_field(rest) => rest,
+        _ => octets,
+    };
     // Quirk(procmail): the separator line of an mbox file stands before the header. The obsolete
     // field `From : …` begins like one and is none.
     let octets = match lines(octets).next() {
@@ -216,6 +221,12 @@ mod tests {
         {
             check_split(text, "", text);
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_field() {
+        check_split("\u{feff}A: b\r\n\r\nc", "A: b\r\n", "c");
+        check_split("\u{feff}no field\r\n", "", "\u{feff}no field\r\n");
     }
 
     #[test]

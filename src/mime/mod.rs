@@ -7,7 +7,7 @@
 //! the mail is refused with a reason; the body and every field that need not change are passed on
 //! octet for octet, and with them signatures, encodings and a client's peculiarities.
 //!
-//! Decisions stand in [`recipients`], [`originator`] and [`complete`]; each writes its verdicts into
+//! Decisions stand in `recipients`, `originator` and `complete`; each writes its verdicts into
 //! [`Edits`], and [`compose`] carries them out. Nothing here must ever send a mail to somebody whom
 //! RCPT TO did not name, show a Bcc, or add a line that came from outside.
 
@@ -47,7 +47,7 @@ impl Refusal {
         Refusal::new(550, [5, 6, 0], why)
     }
 
-    /// RFC 7372 has no code for bare line ends; 5.6.11 is Exchange's for them.
+    /// 5.6.11 is what Exchange itself answers to a bare line feed.
     fn line_ends() -> Refusal {
         Refusal::new(550, [5, 6, 11], "the mail holds a bare CR, a bare LF or a NUL")
     }
@@ -78,6 +78,11 @@ pub struct Stamp {
     pub id: String,
     /// Makes the Date.
     pub accepted_at: Timestamp,
+}
+
+/// The header block of a mail, without its empty line; empty where it cannot be told.
+pub fn head(octets: &[u8]) -> &[u8] {
+    header::split(octets).map_or(&[], |(head, _)| head)
 }
 
 /// Checks a header block at the end of data, before the 250.
@@ -119,6 +124,21 @@ pub fn compose(
     output.extend_from_slice(b"\r\n");
     output.extend_from_slice(body);
     Ok(output)
+}
+
+/// The subject of a mail, decoded (RFC 2047), for a person to know it by. It is text from outside:
+/// whoever shows it must see to control characters. `None` where there is none to be read.
+pub fn subject(head: &[u8]) -> Option<String> {
+    let (head, _) = header::split(head).ok()?;
+    let fields = header::fields(head).ok()?;
+    let field = fields.iter().find(|field| field.is("Subject"))?;
+    // More than anybody will read; encoded words are decoded no further.
+    let value = field.value.get(..field.value.len().min(2_000))?;
+    let line = [value, b"\r\n"].concat();
+    match mail_parser::parsers::MessageStream::new(&line).parse_unstructured() {
+        mail_parser::HeaderValue::Text(text) => Some(text.into_owned()),
+        _ => None,
+    }
 }
 
 fn decide(

@@ -39,8 +39,8 @@ pub fn decide(fields: &[Field<'_>], envelope: &Envelope, edits: &mut Edits) -> R
         anew(name, delivery_set.iter().filter(|(key, _)| named.contains(key)).map(|(_, a)| *a))
     };
 
-    let to = merge(fields, "To", &keys, &written_anew)?;
-    let cc = merge(fields, "Cc", &keys, &written_anew)?;
+    let to = merge(fields, "To", &keys, written_anew)?;
+    let cc = merge(fields, "Cc", &keys, written_anew)?;
     let seen: BTreeSet<String> = to.named.union(&cc.named).cloned().collect();
     let unseen: BTreeSet<String> = keys.difference(&seen).cloned().collect();
 
@@ -85,7 +85,7 @@ struct Merged {
     named: BTreeSet<String>,
     /// The fields say something after all: a recipient or a group.
     says_something: bool,
-    /// Something was taken out, so the originals are to be shown.
+    /// Something was taken out, if only a name, so the originals are to be shown.
     cut: bool,
 }
 
@@ -131,11 +131,13 @@ fn merge(
     // RFC 5322 §3.6: there is one To and one Cc at most.
     if all.len() > 1 || !as_it_stands {
         let value = pieces.join(&b",\r\n "[..]);
-        merged.value = Some(if reads_as(name, &value, &merged.named) {
-            value
+        if reads_as(name, &value, &merged.named) {
+            merged.value = Some(value);
         } else {
-            written_anew(name, &merged.named)?
-        });
+            merged.value = Some(written_anew(name, &merged.named)?);
+            merged.says_something = !merged.named.is_empty();
+            merged.cut = true;
+        }
     }
     Ok(merged)
 }

@@ -158,6 +158,11 @@ pub fn find_user<'a>(world: &'a World, name: &str) -> Result<&'a User, Refusal> 
     })
 }
 
+/// Entra's `sub` is pairwise: another one for each application.
+pub fn subject(user: &User, client_id: &str) -> String {
+    Uuid::new_v5(&user.object_id, client_id.as_bytes()).simple().to_string()
+}
+
 /// Claims of an id_token (id-token-claims-reference), an hour long.
 pub fn id_token_claims(
     world: &World,
@@ -168,15 +173,13 @@ pub fn id_token_claims(
 ) -> serde_json::Value {
     let tenant = world.tenant_id;
     let issued = now.as_second();
-    // Entra's `sub` is pairwise: another one for each application.
-    let subject = Uuid::new_v5(&user.object_id, grant.client_id.as_bytes());
     let mut claims = serde_json::json!({
         "aud": grant.client_id,
         "iss": issuer,
         "iat": issued,
         "nbf": issued,
         "exp": issued + super::grants::ACCESS_LIFE.as_secs(),
-        "sub": subject.simple().to_string(),
+        "sub": subject(user, &grant.client_id),
         "tid": tenant,
         "uti": Uuid::new_v4().simple().to_string(),
         "ver": "2.0",

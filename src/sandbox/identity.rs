@@ -146,5 +146,6 @@ pub fn router() -> Router<Arc<World>> {
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device::start).get(token::wrong_verb))
         .route("/{tenant}/oauth2/v2.0/logout", get(discovery::logout).post(discovery::logout))
         .route("/{tenant}/v2.0/adminconsent", get(consent::show).post(consent::decide))
+        .route("/oidc/userinfo", get(discovery::userinfo).post(discovery::userinfo))
         .route("/devicelogin", get(device::show).post(device::decide))
 }

@@ -6,23 +6,27 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::answer::{RequestIds, is_graph};
+use super::answer::{RequestIds, graph_error, is_graph};
 use super::world::World;
 
 /// Entries kept.
 const KEPT_MAX: usize = 100_000;
 /// No request of Graph is larger; the routes have tighter bounds of their own.
 const OCTETS_MAX: usize = 8 * 1024 * 1024;
+/// A body that takes longer to arrive is not waited for.
+const BODY_TIME: Duration = Duration::from_secs(120);
 /// A form of the token endpoint.
 const FORM_MAX: usize = 64 * 1024;
 
@@ -112,12 +116,11 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let ids = RequestIds::new(&parts.headers, world.clock.now());
-    let body = match to_bytes(body, OCTETS_MAX).await {
-        Ok(body) => body,
-        Err(_) => {
-            // Too large, or the client went away in the middle of it: nothing has happened yet.
-            return (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").into_response();
-        }
+    let (body, unread) = match timeout(BODY_TIME, to_bytes(body, OCTETS_MAX)).await {
+        Ok(Ok(body)) => (body, None),
+        // Too large, or the client went away in the middle of it; nothing has happened yet.
+        Ok(Err(_)) => (Bytes::new(), Some(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(_) => (Bytes::new(), Some(StatusCode::REQUEST_TIMEOUT)),
     };
     let octets = body.len();
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
@@ -143,6 +146,11 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
         client_request_id: ids.client_request_id.clone(),
         octets,
     });
+    if let Some(status) = unread {
+        world.journal.end(seq, ids.request_id, Some(status.as_u16()), None);
+        let code = status.canonical_reason().unwrap_or_default();
+        return graph_error(&ids, status, code, code);
+    }
     parts.extensions.insert(ids.clone());
     if let Some(mailbox) = mailbox {
         parts.extensions.insert(Mailbox(mailbox));

@@ -17,11 +17,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::identity::Caller;
 use super::ledger::{Message, Via};
-use super::message::{self, SendMail};
+use super::message::{self, SendMail, Stamp};
 use super::mime::{self, Edits, Submitted};
 use super::odata::{self, ODataError};
 use super::schema::{self, Body, Violation};
@@ -157,7 +158,15 @@ struct Sender<'a> {
     mailbox: &'a User,
 }
 
-impl Sender<'_> {
+impl<'a> Sender<'a> {
+    fn stamp<'f>(&self, fresh: &'f Fresh) -> Stamp<'f>
+    where
+        'a: 'f,
+    {
+        let mailbox = &self.mailbox.address;
+        Stamp { mailbox, message_id: &fresh.message_id, date: &fresh.date }
+    }
+
     /// `/users/{id}` of somebody else is open to those who may send as them.
     fn check_access(&self) -> Result<(), ODataError> {
         let own = self.own.object_id == self.mailbox.object_id;
@@ -213,7 +222,9 @@ fn send_mime(
         };
     }
     let mail = Submitted::read(&octets).map_err(unfit)?;
-    deliver(world, sender, switches, Submission { mail, via: Via::Mime, save: true })
+    let fresh = Fresh::new(world, sender.mailbox);
+    let submission = Submission { mail, via: Via::Mime, save: true, fresh };
+    deliver(world, sender, switches, submission)
 }
 
 fn send_json(
@@ -227,17 +238,12 @@ fn send_json(
     if let Some(error) = explained(&violations, &value) {
         return Err(error);
     }
+    let fresh = Fresh::new(world, sender.mailbox);
     let SendMail { message, save_to_sent_items: save } =
         serde_json::from_value(value).map_err(|error| undeserialisable(&error))?;
-    let octets = message.to_mime(&sender.mailbox.address).map_err(unserialisable)?;
+    let octets = message.to_mime(&sender.stamp(&fresh)).map_err(unserialisable)?;
     let mail = Submitted::read(&octets).map_err(unfit)?;
-    sender.check_from(&mail.from)?;
-    // Reported: a JSON message makes the mailbox know the name of a header field from then on.
-    let mut mailboxes = world.mail.mailboxes();
-    let mailbox = mailboxes.entry(sender.mailbox.object_id).or_default();
-    mailbox.known_x_headers.extend(message.x_headers());
-    drop(mailboxes);
-    deliver(world, sender, switches, Submission { mail, via: Via::Json, save })
+    deliver(world, sender, switches, Submission { mail, via: Via::Json, save, fresh })
 }
 
 /// A mail that has been read, by either way.
@@ -246,6 +252,23 @@ struct Submission<'a> {
     via: Via,
     /// Whether a copy goes to Sent Items; a MIME submission has no say.
     save: bool,
+    fresh: Fresh,
+}
+
+/// What is new on each mail.
+struct Fresh {
+    now: Timestamp,
+    message_id: String,
+    date: String,
+}
+
+impl Fresh {
+    fn new(world: &World, mailbox: &User) -> Fresh {
+        let now = world.clock.now();
+        let domain = mailbox.address.rsplit('@').next().unwrap_or("localhost");
+        let message_id = format!("<{}@{domain}>", Uuid::new_v4().simple());
+        Fresh { now, message_id, date: now.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string() }
+    }
 }
 
 /// The effect: rows in the ledger, copies in inboxes, the sender's own in Sent Items.
@@ -255,31 +278,32 @@ fn deliver(
     switches: &Switches,
     submission: Submission<'_>,
 ) -> Result<StatusCode, ODataError> {
-    let Submission { mail, via, save } = submission;
+    let Submission { mail, via, save, fresh } = submission;
     sender.check_from(&mail.from)?;
     let User { address, display_name, object_id, .. } = sender.mailbox;
-    let now = world.clock.now();
-    let domain = address.rsplit('@').next().unwrap_or("localhost");
-    let fresh_id = format!("<{}@{domain}>", Uuid::new_v4().simple());
     let kept = mail.message_id().filter(|_| switches.keep_message_id);
 
     let mut mailboxes = world.mail.mailboxes();
-    let known = mailboxes.entry(*object_id).or_default().known_x_headers.clone();
+    let known = &mut mailboxes.entry(*object_id).or_default().known_x_headers;
+    // Reported: a JSON message makes the mailbox know the name of a header field from then on.
+    if via == Via::Json {
+        known.extend(mail.x_headers());
+    }
     let edits = Edits {
         mailbox: address,
         display_name,
-        message_id: &fresh_id,
+        message_id: &fresh.message_id,
         keep_message_id: switches.keep_message_id,
-        date: &now.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
-        known_x_headers: switches.lose_x_headers.then_some(&known),
+        date: &fresh.date,
+        known_x_headers: switches.lose_x_headers.then_some(&*known),
     };
     let message = Message {
         mailbox: address.clone(),
         from: mail.from.first().unwrap_or(address).clone(),
-        message_id: kept.unwrap_or_else(|| fresh_id.clone()),
+        message_id: kept.unwrap_or_else(|| fresh.message_id.clone()),
         subject: mail.subject(),
         via,
-        sent_at: now,
+        sent_at: fresh.now,
         raw: mail.delivered(&edits),
     };
     let recipients = mail.recipients.clone();

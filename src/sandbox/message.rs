@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
+use mail_builder::headers::raw::Raw;
 use mail_builder::headers::text::Text;
 use mail_builder::mime::{BodyPart, MimePart};
 use serde::Deserialize;
@@ -40,6 +41,17 @@ pub struct SendMail {
 
 fn yes() -> bool {
     true
+}
+
+/// What Exchange puts on a mail of its own making.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// Where receipts go to.
+    pub mailbox: &'a str,
+    /// With its angle brackets, for a message that names none.
+    pub message_id: &'a str,
+    /// RFC 5322 date-time.
+    pub date: &'a str,
 }
 
 /// What of a message resource reaches its recipients. The schema has refused unknown names; the
@@ -107,23 +119,23 @@ struct ExtendedProperty {
     value: Option<String>,
 }
 
+/// Name and value.
+type HeaderField<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+const MESSAGE_ID: &str = "Message-ID";
+
 /// MAPI properties that are header fields: PidTagInReplyToId, PidTagInternetReferences,
 /// PidTagInternetMessageId, PidTagListUnsubscribe.
 const HEADER_PROPERTIES: [(&str, &str); 4] = [
     ("String 0x1042", "In-Reply-To"),
     ("String 0x1039", "References"),
-    ("String 0x1035", "Message-ID"),
+    ("String 0x1035", MESSAGE_ID),
     ("String 0x1045", "List-Unsubscribe"),
 ];
 
 impl Message {
-    /// Names of the custom header fields, in lower case.
-    pub fn x_headers(&self) -> impl Iterator<Item = String> {
-        self.internet_message_headers.iter().map(|header| header.name.to_lowercase())
-    }
-
-    /// RFC 5322 octets with all recipients in the header. `mailbox` is where receipts go to.
-    pub fn to_mime(&self, mailbox: &str) -> Result<Vec<u8>, Unfit> {
+    /// RFC 5322 octets with all recipients in the header.
+    pub fn to_mime(&self, stamp: &Stamp<'_>) -> Result<Vec<u8>, Unfit> {
         let mut mime = MessageBuilder::new();
         if let Some(from) = &self.from {
             mime = mime.from(list(std::slice::from_ref(from))?);
@@ -139,7 +151,12 @@ impl Message {
             }
         }
         mime = mime.subject(self.subject.as_deref().unwrap_or_default());
-        for (name, value) in self.fields(mailbox)? {
+        mime = mime.header("Date", Raw::new(stamp.date));
+        let fields = self.fields(stamp)?;
+        if !fields.iter().any(|(name, _)| name == MESSAGE_ID) {
+            mime = mime.header(MESSAGE_ID, Raw::new(stamp.message_id));
+        }
+        for (name, value) in fields {
             mime = mime.header(name, Text::new(value));
         }
         let octets = mime.body(self.mime_body()?).write_to_vec();
@@ -147,20 +164,20 @@ impl Message {
     }
 
     /// The fields beside recipients and subject.
-    fn fields<'a>(&'a self, mailbox: &'a str) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Unfit> {
-        let mut fields: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    fn fields<'a>(&'a self, stamp: &Stamp<'a>) -> Result<Vec<HeaderField<'a>>, Unfit> {
+        let mut fields: Vec<HeaderField<'a>> = Vec::new();
         let mut add = |name: &'static str, value| fields.push((Cow::Borrowed(name), value));
         if let Some(id) = self.internet_message_id.as_deref().filter(|id| !id.is_empty()) {
-            add("Message-ID", id.into());
+            add(MESSAGE_ID, id.into());
         }
         if let Some(importance @ ("low" | "high")) = self.importance.as_deref() {
             add("Importance", importance.into());
         }
         if self.is_read_receipt_requested == Some(true) {
-            add("Disposition-Notification-To", mailbox.into());
+            add("Disposition-Notification-To", stamp.mailbox.into());
         }
         if self.is_delivery_receipt_requested == Some(true) {
-            add("Return-Receipt-To", mailbox.into());
+            add("Return-Receipt-To", stamp.mailbox.into());
         }
         for property in &self.single_value_extended_properties {
             let known = |(id, _): &&(&str, &str)| property.id.eq_ignore_ascii_case(id);
@@ -187,7 +204,8 @@ impl Message {
         let content = self.body.as_ref().and_then(|body| body.content.as_deref());
         let kind = self.body.as_ref().and_then(|body| body.content_type.as_deref());
         let text_type = if kind == Some("html") { "text/html" } else { "text/plain" };
-        let text = MimePart::new(text_type, BodyPart::Text(content.unwrap_or_default().into()));
+        let text = with_line_ends(content.unwrap_or_default());
+        let text = MimePart::new(text_type, BodyPart::Text(text.into()));
         let mut related = Vec::new();
         let mut mixed = Vec::new();
         for attachment in &self.attachments {
@@ -237,6 +255,11 @@ fn is_media_type(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
 }
 
+/// JSON may hold line ends of any kind and NUL; mail may not (RFC 5322 §2.3).
+fn with_line_ends(text: &str) -> String {
+    text.replace('\0', "").replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
+}
+
 fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
@@ -257,13 +280,18 @@ fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_parser::{MessageParser, MimeHeaders};
     use serde_json::json;
+
+    const STAMP: Stamp<'_> = Stamp {
+        mailbox: "adele.vance@contoso.example",
+        message_id: "<new@contoso.example>",
+        date: "Mon, 23 Nov 2026 10:00:00 +0000",
+    };
 
     fn mime(message: serde_json::Value) -> Result<String, Unfit> {
         let message: Message = serde_json::from_value(message).unwrap();
-        message
-            .to_mime("adele.vance@contoso.example")
-            .map(|octets| String::from_utf8(octets).unwrap())
+        message.to_mime(&STAMP).map(|octets| String::from_utf8(octets).unwrap())
     }
 
     fn to(address: &str) -> serde_json::Value {
@@ -314,5 +342,38 @@ mod tests {
         let two = "a@b.example;c@d.example";
         let got = mime(json!({"toRecipients": to(two)}));
         assert_eq!(got, Err(Unfit::NotResolved(two.to_owned())));
+    }
+
+    #[test]
+    fn line_ends_of_any_kind_are_encoded_and_come_out_again() {
+        let odd = "a\nb\rc\0\r\n.\n";
+        let got = mime(json!({
+            "toRecipients": to("a@b.example"), "body": {"content": "one\ntwo\rthree\0"},
+            "attachments": [{"@odata.type": "#microsoft.graph.fileAttachment", "name": "odd.txt",
+                "contentType": "text/plain", "contentBytes": STANDARD.encode(odd)}],
+        }))
+        .unwrap();
+        assert_eq!(super::super::header::check_octets(got.as_bytes()), Ok(()), "{got}");
+        let parsed = MessageParser::new().parse(got.as_bytes()).unwrap();
+        assert_eq!(parsed.body_text(0).unwrap(), "one\r\ntwo\r\nthree");
+        let attachment = parsed.attachment(0).unwrap();
+        assert_eq!(attachment.attachment_name(), Some("odd.txt"));
+        assert_eq!(attachment.contents(), odd.as_bytes());
+    }
+
+    #[test]
+    fn a_message_id_of_its_own_is_the_only_one() {
+        let own =
+            json!({"toRecipients": to("a@b.example"), "internetMessageId": "<own@a.example>"});
+        let got = mime(own).unwrap();
+        assert_eq!(got.matches("Message-ID: ").count(), 1);
+        assert!(got.contains("Message-ID: <own@a.example>\r\n"), "{got}");
+        let got = mime(json!({"toRecipients": to("a@b.example")})).unwrap();
+        assert!(
+            got.contains(
+                "Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <new@contoso.example>\r\n"
+            ),
+            "{got}"
+        );
     }
 }

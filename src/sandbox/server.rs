@@ -42,7 +42,8 @@ pub struct Options {
     pub seed: u64,
     /// Authorize signs in by itself: `login_hint`, or the first mailbox.
     pub automatic: bool,
-    /// Where the CA certificate is written (`sandbox-ca.pem`). `None`: in memory only.
+    /// Where the CA certificate (`sandbox-ca.pem`) and the server's key are kept from one start to
+    /// the next. `None`: made anew, in memory only.
     pub state: Option<PathBuf>,
 }
 
@@ -60,7 +61,7 @@ impl Sandbox {
     pub async fn start(options: Options) -> io::Result<Sandbox> {
         check(&options)?;
         let authority = match options.https {
-            Some(_) => Some(Authority::make().map_err(io::Error::other)?),
+            Some(_) => Some(Authority::open(options.state.as_deref())?),
             None => None,
         };
         let world = World::with_sign_in(&options.mailboxes, options.seed, options.automatic);
@@ -78,10 +79,7 @@ impl Sandbox {
             handles: Vec::new(),
         };
         if let (Some(authority), Some(https)) = (&authority, https) {
-            if let Some(folder) = &options.state {
-                authority.keep(folder)?;
-            }
-            let config = authority.server_config().map_err(io::Error::other)?;
+            let config = authority.server_config()?;
             let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
             let server = Server::from_listener(https)
                 .acceptor(tls.acceptor(Severing { https: true }))

@@ -74,6 +74,9 @@ impl Drop for InFlight {
         let mut counts = lock(&self.counts);
         if let Some(count) = counts.in_flight.get_mut(&self.lane) {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.in_flight.remove(&self.lane);
+            }
         }
     }
 }

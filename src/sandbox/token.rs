@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, PRAGMA};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -45,7 +44,7 @@ pub async fn token(
 
 /// GET where POST is meant.
 pub async fn wrong_verb(ids: Ids) -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, Json(Refusal::new(900561).json(&ids))).into_response()
+    Refusal::new(900561).answer(&ids)
 }
 
 /// Finds what the client may have: the grant, and the scopes of this access token.

@@ -43,6 +43,15 @@ pub enum Kind {
     ImplicitTls,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Starttls => "STARTTLS",
+            Kind::ImplicitTls => "TLS",
+        }
+    }
+}
+
 impl Listener {
     /// Binds an address. An IPv6 socket takes IPv6 only, so that one may be bound beside it.
     pub fn bind(address: SocketAddr, kind: Kind, clear_auth: bool) -> io::Result<Listener> {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{Row, SqliteConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -79,6 +79,13 @@ impl fmt::Debug for EntryId {
 impl Serialize for EntryId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<EntryId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -137,14 +144,14 @@ impl From<io::Error> for SpoolError {
 }
 
 /// Whether a mail came from a client or is a report of ours about one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Submission,
     Report,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Queued,
@@ -196,7 +203,7 @@ impl Receipt {
 }
 
 /// What the worker claims, and what `queue` shows. The octets are fetched with [`Store::body`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub id: EntryId,
     pub account: AccountId,

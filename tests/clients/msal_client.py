@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msal
 import requests
+from msal.authority import Authority
 
 BASE, CA = sys.argv[1:3]
 CLIENT_ID = "5d3c1f9e-0b7a-4a58-9c3e-2f6f0a1b7c11"
@@ -24,6 +25,7 @@ def application():
     return msal.PublicClientApplication(
         CLIENT_ID,
         authority=f"{BASE}/organizations",
+        # Otherwise MSAL asks login.microsoftonline.com itself about our host.
         instance_discovery=False,
         http_client=http,
     )
@@ -41,6 +43,13 @@ def follow(flow):
 def sandbox(path, body):
     answer = http.post(f"{BASE}/_sandbox/{path}", json=body)
     assert answer.ok, answer.text
+
+
+def instance_discovery():
+    endpoint = f"{BASE}/common/discovery/instance"
+    authority = Authority(f"{BASE}/organizations", http, instance_discovery=endpoint)
+    assert authority.token_endpoint == f"{BASE}/organizations/oauth2/v2.0/token"
+    print("instance discovery:", authority.device_authorization_endpoint)
 
 
 def authorization_code():
@@ -134,6 +143,7 @@ def unknown_tenant():
         raise AssertionError("an unknown tenant was taken")
 
 
+instance_discovery()
 app, account, tokens = authorization_code()
 refresh(app, account, tokens)
 more_than_consented(app, account)

@@ -1,0 +1,202 @@
+//! Joins the parts, runs them, and takes them down in order. The only file that knows all of them.
+//!
+//! ```text
+//!  start: state directory (lock) ─► key ─► accounts ─► certificate ─► listeners ─► control ─► worker
+//!  stop:  no new sessions ─► running transactions get their reply ─► attempts end ─► lock
+//! ```
+//!
+//! Everything that can be refused is refused before anything is touched, each with its own words.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{self, Access};
+use crate::config::{Config, Smtp};
+use crate::control::{self, Control};
+use crate::entra::Settings;
+use crate::entra::seal::KeyError;
+use crate::execute::Executor;
+use crate::graph::{Graph, pace::Pace};
+use crate::smtp::server::{self, Kind, Listener, Shared};
+use crate::smtp::tls;
+use crate::store::{self, OpenError, Store, StoreError};
+use crate::worker::Worker;
+
+/// From the signal to the end: sessions and attempts may take this long.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why the bridge does not start. `cli::exit` gives each its exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Key(KeyError),
+    #[error(
+        "no app registration is configured; put its client_id under [entra] (README, \"Register \
+         the app\"), or run `postbridge demo` to try it without"
+    )]
+    NotConfigured,
+    #[error("accounts cannot be used: {0}")]
+    Access(access::OpenError),
+    #[error("{0}")]
+    Certificate(#[from] tls::TlsError),
+    #[error(
+        "{address} cannot be listened on: {source}; another program may hold it, or set smtp.{key} to other addresses"
+    )]
+    Port { address: SocketAddr, key: &'static str, source: std::io::Error },
+    #[error("the control socket cannot be made: {0}")]
+    Control(std::io::Error),
+    #[error(transparent)]
+    Read(#[from] StoreError),
+}
+
+impl From<access::OpenError> for StartError {
+    fn from(error: access::OpenError) -> StartError {
+        match error {
+            access::OpenError::Key(key) => StartError::Key(key),
+            other => StartError::Access(other),
+        }
+    }
+}
+
+/// Opens the state directory, for the daemon or for a command while no daemon runs.
+pub async fn open(config: &Config) -> Result<Control, StartError> {
+    let settings = preconditions(config)?.clone();
+    let store = Store::open(&config.state_dir(), config.spool.room()).await?;
+    let send_as = config.account.iter().map(|(login, own)| (login.clone(), own.send_as.clone()));
+    store.set_send_as(send_as).await;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let credentials = credentials.as_deref().map(Path::new);
+    let access = Access::open(store.clone(), settings, credentials).await?;
+    Ok(Control { store, access })
+}
+
+/// What can be known without touching anything.
+fn preconditions(config: &Config) -> Result<&Settings, StartError> {
+    let path = config.state_dir();
+    if store::is_held(&path) {
+        return Err(OpenError::InUse { path }.into());
+    }
+    config.entra.as_ref().ok_or(StartError::NotConfigured)
+}
+
+/// The bridge while it runs.
+pub struct Running {
+    pub control: Control,
+    /// What the listeners are bound to; each with its kind.
+    pub listening: Vec<(Kind, SocketAddr)>,
+    /// The file that clients are told to trust.
+    pub certificates: tls::Files,
+    stop: CancellationToken,
+    sessions: JoinHandle<()>,
+    worker: JoinHandle<()>,
+    commands: JoinHandle<()>,
+}
+
+/// Brings everything up. When it returns, mail is taken.
+pub async fn start(config: &Config) -> Result<Running, StartError> {
+    let settings = preconditions(config)?;
+    let smtp = &config.smtp;
+    let listeners = listen(smtp)?;
+    let control = open(config).await?;
+    let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
+    let certificates = match (&smtp.certificate, &smtp.key) {
+        (Some(certificate), Some(key)) => tls::Files {
+            ca: certificate.clone(),
+            certificate: certificate.clone(),
+            key: key.get_ref().clone(),
+        },
+        _ => tls::provide(&tls_directory(control.store.directory())?, &hostname)?,
+    };
+    let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
+
+    let listening = listeners
+        .iter()
+        .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
+        .collect();
+
+    let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
+    let graph = Graph::new(&settings.graph()).map_err(|error| StartError::Access(error.into()))?;
+    let executor = Executor::new(control.store.clone(), control.access.clone(), graph);
+    let worker = Worker { store: control.store.clone(), executor, pace: Pace::default() };
+    let stop = CancellationToken::new();
+    let mut limits = smtp.limits.clone();
+    limits.message_octets = *smtp.message_octets_max.get_ref();
+    let shared = Shared::new(control.store.clone(), limits, server_tls, &hostname);
+    Ok(Running {
+        listening,
+        certificates,
+        sessions: tokio::spawn(server::serve(listeners, Arc::new(shared), stop.clone())),
+        worker: tokio::spawn(worker.run(stop.clone())),
+        commands: tokio::spawn(socket.serve(control.clone())),
+        control,
+        stop,
+    })
+}
+
+impl Running {
+    /// Asks all parts to come to their end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = async {
+            let _ = self.sessions.await;
+            let _ = self.worker.await;
+        };
+        if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
+            tracing::warn!(
+                "not everything came to its end in time; what was acknowledged is in the spool"
+            );
+        }
+        self.commands.abort();
+        let _ = self.commands.await;
+    }
+}
+
+/// Binds all listeners. Clients that come now wait in the kernel until we are up.
+fn listen(smtp: &Smtp) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
+    for (key, kind, clear_auth, addresses) in [
+        ("starttls", Kind::Starttls, false, &smtp.starttls),
+        ("implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
+        ("clear", Kind::Starttls, true, &clear),
+    ] {
+        for &address in addresses {
+            match Listener::bind(address, kind, clear_auth) {
+                Ok(listener) => listeners.push(listener),
+                // A machine without IPv6 has no [::1], and the default names it.
+                Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
+                    tracing::info!(%address, "this machine has no IPv6");
+                }
+                Err(source) => return Err(StartError::Port { address, key, source }),
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+/// `tls/` in the state directory.
+fn tls_directory(state: &Path) -> Result<PathBuf, tls::TlsError> {
+    let path = state.join("tls");
+    match std::fs::create_dir_all(&path) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(tls::TlsError::File { path, source }),
+    }
+}
+
+/// What this machine calls itself (`uname -n`).
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// EAFNOSUPPORT, EADDRNOTAVAIL.
+fn lacks_ipv6(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}

@@ -1,0 +1,248 @@
+//! `postbridge demo`: sandbox, bridge and a signed-in account on this machine, with nothing of
+//! Microsoft's; one mail through it, and then it stays up for the user's own client.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::access::Way;
+use crate::account::{Address, Profile};
+use crate::app::{self, Running};
+use crate::cli::submit::{Mail, submit};
+use crate::config::Config;
+use crate::control::{self, Reply, Request};
+use crate::entra::Settings;
+use crate::sandbox::{Options, Sandbox};
+use crate::secret::Secret;
+use crate::smtp::server::Kind;
+
+const USER: &str = "adele.vance@contoso.example";
+const COLLEAGUE: &str = "alex.wilber@contoso.example";
+/// Any GUID is an app registration in the sandbox.
+const CLIENT_ID: &str = "5ca1ab1e-0000-4000-8000-000000000001";
+/// How long the first mail may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Stop after the first mail; the exit status says whether it arrived.
+    #[arg(long)]
+    once: bool,
+    /// Print one line of JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
+    let state = State::choose(state)?;
+    let sandbox = Sandbox::start(Options {
+        listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
+        https: None,
+        mailboxes: vec![USER.into(), COLLEAGUE.into()],
+        seed: 0,
+        automatic: true,
+        state: None,
+    })
+    .await
+    .context("the sandbox cannot start")?;
+
+    let running = app::start(&configuration(&state.path, &sandbox)?).await?;
+    let password = signed_in(&running, &sandbox).await?;
+    let demo = Demo { sandbox, running, password, state };
+
+    let arrived = demo.first_mail().await;
+    match (&arrived, args.json) {
+        (_, true) => println!("{}", demo.json()),
+        (Ok(raw), false) => demo.show(raw),
+        (Err(error), false) => eprintln!("postbridge: the first mail did not arrive: {error:#}"),
+    }
+    if !args.once {
+        tokio::signal::ctrl_c().await?;
+    }
+    demo.running.stop().await;
+    arrived.map(|_| ())
+}
+
+/// A temporary directory that goes away at the end, or the one that was asked for.
+struct State {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl State {
+    fn choose(asked: Option<PathBuf>) -> anyhow::Result<State> {
+        if let Some(path) = asked {
+            return Ok(State { path, temporary: false });
+        }
+        let name = format!("postbridge-demo-{}", uuid::Uuid::new_v4().simple());
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(State { path, temporary: true })
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+struct Demo {
+    sandbox: Sandbox,
+    running: Running,
+    password: Secret,
+    state: State,
+}
+
+fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
+    let mut config = Config { state_dir: Some(state.to_owned()), ..Config::default() };
+    config.entra = Some(Settings {
+        client_id: CLIENT_ID.into(),
+        tenant: "organizations".into(),
+        cloud: crate::entra::Cloud::Global,
+        login_url: Some(sandbox.url().parse()?),
+        graph_url: Some(sandbox.url().parse()?),
+    });
+    config.smtp.starttls = vec![free((Ipv4Addr::LOCALHOST, 1587).into())];
+    config.smtp.implicit_tls = vec![free((Ipv4Addr::LOCALHOST, 1465).into())];
+    Ok(config)
+}
+
+/// The address, or a free port beside it.
+fn free(address: SocketAddr) -> SocketAddr {
+    match TcpListener::bind(address) {
+        Ok(_) => address,
+        Err(_) => SocketAddr::new(address.ip(), 0),
+    }
+}
+
+/// Adds the account, or gives it a new password if the state directory knows it already, and signs
+/// it in as a browser would.
+async fn signed_in(running: &Running, sandbox: &Sandbox) -> anyhow::Result<Secret> {
+    let control = &running.control;
+    let address: Address = USER.parse()?;
+    let ask = async |request| control::handle(request, control).await;
+    let known = control.store.account_by_login(USER).await?.is_some();
+    let request = match known {
+        true => Request::NewPassword { address: address.clone() },
+        false => Request::AddAccount { address: address.clone(), profile: Profile::Full },
+    };
+    let Reply::Password { password, .. } = ask(request).await else {
+        bail!("the demo's account cannot be added");
+    };
+    let way = Way::Browser { port: 1 };
+    let Reply::Browser { flow, url } =
+        ask(Request::BeginSignIn { address, profile: None, way }).await
+    else {
+        bail!("the sign-in cannot begin");
+    };
+    let browser = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let answer = browser.get(&url).send().await.context(sandbox.url())?;
+    let redirected = answer
+        .headers()
+        .get(reqwest::header::LOCATION)
+        .and_then(|location| location.to_str().ok())
+        .context("the sandbox did not sign in")?;
+    let redirected = Secret::new(redirected.to_owned());
+    match ask(Request::FinishSignIn { flow, redirected }).await {
+        Reply::SignedIn { .. } => Ok(password),
+        Reply::Refused { why } => bail!("the sign-in was refused: {why}"),
+        _ => bail!("the sign-in came to an odd end"),
+    }
+}
+
+impl Demo {
+    fn address(&self, kind: Kind) -> SocketAddr {
+        let found = self.running.listening.iter().find(|(k, _)| *k == kind);
+        found.map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |(_, address)| *address)
+    }
+
+    /// Sends one mail through its own SMTP port and waits for what the recipient gets.
+    async fn first_mail(&self) -> anyhow::Result<String> {
+        let message = format!(
+            "From: Adele Vance <{USER}>\r\nTo: Alex Wilber <{COLLEAGUE}>\r\n\
+             Subject: It works\r\n\r\nThis came in by SMTP and went out through Microsoft Graph.\r\n"
+        );
+        let mail = Mail {
+            user: USER,
+            password: self.password.expose(),
+            from: USER,
+            to: &[COLLEAGUE],
+            message: &message,
+        };
+        submit(self.address(Kind::ImplicitTls), &self.running.certificates.ca, &mail).await?;
+        tokio::time::timeout(PATIENCE, self.arrival()).await.context("no mail in time")?
+    }
+
+    async fn arrival(&self) -> anyhow::Result<String> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let base = self.sandbox.url();
+        loop {
+            let ledger: Value =
+                client.get(format!("{base}/_sandbox/ledger")).send().await?.json().await?;
+            let row = ledger["mails"].as_array().and_then(|rows| rows.last());
+            if let Some(seq) = row.and_then(|row| row["seq"].as_u64()) {
+                let raw = client.get(format!("{base}/_sandbox/mails/{seq}/raw")).send().await?;
+                return Ok(raw.text().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::json!({
+            "smtp": self.address(Kind::Starttls).to_string(),
+            "smtps": self.address(Kind::ImplicitTls).to_string(),
+            "user": USER,
+            "password": self.password.expose(),
+            "ca": self.running.certificates.ca,
+            "sandbox": self.sandbox.url(),
+            "state": self.state.path,
+        })
+    }
+
+    fn show(&self, raw: &str) {
+        let (starttls, tls) =
+            (self.address(Kind::Starttls).port(), self.address(Kind::ImplicitTls).port());
+        let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
+        let sandbox = self.sandbox.url();
+        println!("A mail went in by SMTP; this is what {COLLEAGUE} got:\n");
+        for line in raw.lines() {
+            println!("  │ {line}");
+        }
+        println!("\nPoint a mail client at it:\n");
+        for (name, value) in [
+            ("Server", "localhost".to_owned()),
+            ("Port", format!("{starttls} with STARTTLS, or {tls} with TLS")),
+            ("User name", USER.to_owned()),
+            ("Password", password.to_owned()),
+            ("CA file", ca.to_string()),
+            ("What arrives", format!("{sandbox}/")),
+            ("State", self.state.path.display().to_string()),
+        ] {
+            println!("  {name:<13} {value}");
+        }
+        println!("\nOr from a shell:\n");
+        println!(
+            "  curl --url smtps://localhost:{tls} --cacert {ca} \\\n    --user '{USER}:{password}' \\\n    \
+             --mail-from {USER} --mail-rcpt {COLLEAGUE} \\\n    --upload-file - <<< $'Subject: from curl\\n\\nHello'\n"
+        );
+        println!(
+            "  swaks --server localhost:{starttls} --tls --tls-ca-path {ca} \\\n    --auth PLAIN --auth-user {USER} \
+             --auth-password {password} \\\n    --from {USER} --to {COLLEAGUE}\n"
+        );
+        println!(
+            "Ctrl-C ends it{}.",
+            if self.state.temporary { " and removes the state" } else { "" }
+        );
+    }
+}
