@@ -701,6 +701,31 @@ mod tests {
     }
 
     #[test]
+    fn a_header_and_a_line_have_their_limits() {
+        let limits = || Limits {
+            header_octets: 100,
+            header_fields: 3,
+            line_octets: 50,
+            idle_commands: 100,
+            ..Limits::default()
+        };
+        let mails = [
+            (format!("a: {}\r\n", "x".repeat(40)).repeat(3), "552"),
+            ("a: b\r\n".repeat(4), "552"),
+            (format!("\r\n{}\r\n", "x".repeat(51)), "554"),
+            // A wrong line ending is what counts, whatever else is wrong.
+            (format!("\r\n{}\ry\r\n", "x".repeat(51)), "550"),
+        ];
+        for (text, expected) in mails {
+            let mut log = Log::default();
+            let wire = format!("{LOGIN}{MAIL}DATA\r\n{text}.\r\n");
+            log.feed(&mut session(TLS, limits()), wire.as_bytes());
+            assert!(log.events.join(" ").contains(&format!("354 abandon {expected}")), "{text}");
+            assert!(log.mails.is_empty());
+        }
+    }
+
+    #[test]
     fn commands_out_of_order_are_refused() {
         check(TLS, "MAIL FROM:<>\r\nAUTH PLAIN\r\n", "503 503");
         check(
