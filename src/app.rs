@@ -16,14 +16,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
-use crate::config::Config;
+use crate::config::{Config, Smtp};
 use crate::control::{self, Control};
+use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::Executor;
 use crate::graph::{Graph, pace::Pace};
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::smtp::tls;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{self, OpenError, Store, StoreError};
 use crate::worker::Worker;
 
 /// From the signal to the end: sessions and attempts may take this long.
@@ -45,7 +46,9 @@ pub enum StartError {
     Access(access::OpenError),
     #[error("{0}")]
     Certificate(#[from] tls::TlsError),
-    #[error("{address} cannot be listened on: {source}; another program may hold it, or set smtp.{key} to other addresses")]
+    #[error(
+        "{address} cannot be listened on: {source}; another program may hold it, or set smtp.{key} to other addresses"
+    )]
     Port { address: SocketAddr, key: &'static str, source: std::io::Error },
     #[error("the control socket cannot be made: {0}")]
     Control(std::io::Error),
@@ -64,14 +67,23 @@ impl From<access::OpenError> for StartError {
 
 /// Opens the state directory, for the daemon or for a command while no daemon runs.
 pub async fn open(config: &Config) -> Result<Control, StartError> {
+    let settings = preconditions(config)?.clone();
     let store = Store::open(&config.state_dir(), config.spool.room()).await?;
-    let settings = config.entra.clone().ok_or(StartError::NotConfigured)?;
     let send_as = config.account.iter().map(|(login, own)| (login.clone(), own.send_as.clone()));
     store.set_send_as(send_as).await;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let credentials = credentials.as_deref().map(Path::new);
     let access = Access::open(store.clone(), settings, credentials).await?;
     Ok(Control { store, access })
+}
+
+/// What can be known without touching anything.
+fn preconditions(config: &Config) -> Result<&Settings, StartError> {
+    let path = config.state_dir();
+    if store::is_held(&path) {
+        return Err(OpenError::InUse { path }.into());
+    }
+    config.entra.as_ref().ok_or(StartError::NotConfigured)
 }
 
 /// The bridge while it runs.
@@ -89,9 +101,10 @@ pub struct Running {
 
 /// Brings everything up. When it returns, mail is taken.
 pub async fn start(config: &Config) -> Result<Running, StartError> {
-    let control = open(config).await?;
-    let settings = config.entra.as_ref().ok_or(StartError::NotConfigured)?;
+    let settings = preconditions(config)?;
     let smtp = &config.smtp;
+    let listeners = listen(smtp)?;
+    let control = open(config).await?;
     let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
     let certificates = match (&smtp.certificate, &smtp.key) {
         (Some(certificate), Some(key)) => tls::Files {
@@ -103,24 +116,6 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     };
     let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
 
-    let mut listeners = Vec::new();
-    let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
-    for (key, kind, clear_auth, addresses) in [
-        ("starttls", Kind::Starttls, false, &smtp.starttls),
-        ("implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
-        ("clear", Kind::Starttls, true, &clear),
-    ] {
-        for &address in addresses {
-            match Listener::bind(address, kind, clear_auth) {
-                Ok(listener) => listeners.push(listener),
-                // A machine without IPv6 has no [::1], and the default names it.
-                Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
-                    tracing::info!(%address, "this machine has no IPv6");
-                }
-                Err(source) => return Err(StartError::Port { address, key, source }),
-            }
-        }
-    }
     let listening = listeners
         .iter()
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
@@ -154,11 +149,36 @@ impl Running {
             let _ = self.worker.await;
         };
         if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
-            tracing::warn!("not everything came to its end in time; what was acknowledged is in the spool");
+            tracing::warn!(
+                "not everything came to its end in time; what was acknowledged is in the spool"
+            );
         }
         self.commands.abort();
         let _ = self.commands.await;
     }
+}
+
+/// Binds all listeners. Clients that come now wait in the kernel until we are up.
+fn listen(smtp: &Smtp) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
+    for (key, kind, clear_auth, addresses) in [
+        ("starttls", Kind::Starttls, false, &smtp.starttls),
+        ("implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
+        ("clear", Kind::Starttls, true, &clear),
+    ] {
+        for &address in addresses {
+            match Listener::bind(address, kind, clear_auth) {
+                Ok(listener) => listeners.push(listener),
+                // A machine without IPv6 has no [::1], and the default names it.
+                Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
+                    tracing::info!(%address, "this machine has no IPv6");
+                }
+                Err(source) => return Err(StartError::Port { address, key, source }),
+            }
+        }
+    }
+    Ok(listeners)
 }
 
 /// `tls/` in the state directory.
@@ -180,4 +200,3 @@ fn lacks_ipv6(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
-

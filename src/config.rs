@@ -54,7 +54,12 @@ pub struct Smtp {
 
 impl Default for Smtp {
     fn default() -> Smtp {
-        let both = |port: u16| vec![SocketAddr::from(([127, 0, 0, 1], port)), ([0, 0, 0, 0, 0, 0, 0, 1u16], port).into()];
+        let both = |port: u16| {
+            vec![
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                ([0, 0, 0, 0, 0, 0, 0, 1u16], port).into(),
+            ]
+        };
         Smtp {
             starttls: both(1587),
             implicit_tls: both(1465),
@@ -87,10 +92,7 @@ impl Default for Spool {
 impl Spool {
     pub fn room(&self) -> Room {
         let octets = |mib: u64| mib.saturating_mul(1 << 20);
-        Room {
-            quota_octets: octets(self.quota_mib),
-            keep_free_octets: octets(self.keep_free_mib),
-        }
+        Room { quota_octets: octets(self.quota_mib), keep_free_octets: octets(self.keep_free_mib) }
     }
 }
 
@@ -136,16 +138,17 @@ impl Config {
 
     /// `path` is for the errors.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let refuse = |message: String, place: Option<std::ops::Range<usize>>, remedy: Option<String>| {
-            ConfigError {
-                path: path.to_owned(),
-                message,
-                source_code: NamedSource::new(path.display().to_string(), text.to_owned())
-                    .with_language("TOML"),
-                place: place.map(SourceSpan::from),
-                remedy,
-            }
-        };
+        let refuse =
+            |message: String, place: Option<std::ops::Range<usize>>, remedy: Option<String>| {
+                ConfigError {
+                    path: path.to_owned(),
+                    message,
+                    source_code: NamedSource::new(path.display().to_string(), text.to_owned())
+                        .with_language("TOML"),
+                    place: place.map(SourceSpan::from),
+                    remedy,
+                }
+            };
         let config: Config = toml::from_str(text)
             .map_err(|error| refuse(error.message().to_owned(), error.span(), None))?;
         config.check().map_err(|bad| refuse(bad.message, bad.place, Some(bad.remedy)))?;
@@ -165,7 +168,10 @@ impl Config {
             if !listener.get_ref().ip().is_loopback() {
                 return Err(Bad::at(
                     listener,
-                    format!("smtp.clear = \"{}\" would take passwords in clear from the network", listener.get_ref()),
+                    format!(
+                        "smtp.clear = \"{}\" would take passwords in clear from the network",
+                        listener.get_ref()
+                    ),
                     "use a loopback address here, or put this one under smtp.starttls or smtp.implicit_tls",
                 ));
             }
@@ -175,7 +181,10 @@ impl Config {
             return Err(Bad::at(
                 size,
                 format!("smtp.message_octets_max = {} cannot be kept", size.get_ref()),
-                &format!("Graph takes a mail whole up to {} octets; choose 1024 to that", plan::MESSAGE_OCTETS_MAX),
+                &format!(
+                    "Graph takes a mail whole up to {} octets; choose 1024 to that",
+                    plan::MESSAGE_OCTETS_MAX
+                ),
             ));
         }
         if let (None, Some(key)) = (&self.smtp.certificate, &self.smtp.key) {
@@ -200,7 +209,8 @@ impl Config {
         if let Some(directory) = &self.state_dir {
             return directory.clone();
         }
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(directory) = variable("STATE_DIRECTORY") {
             return directory;
         }

@@ -212,7 +212,9 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
         }
         Request::Entry { id } => match store.entry(id).await? {
             Some(entry) => Reply::Entry { entry: Box::new(entry) },
-            None => return Err(Refusal(format!("There is no mail {id}; ended ones are kept a week."))),
+            None => {
+                return Err(Refusal(format!("There is no mail {id}; ended ones are kept a week.")));
+            }
         },
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
         Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {

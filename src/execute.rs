@@ -92,8 +92,7 @@ impl Executor {
             Err(error) => return Err(later(error.to_string())),
         };
         let (account, envelope) = (turn.account.clone(), turn.entry.envelope.clone());
-        let stamp =
-            Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
+        let stamp = Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
         // Off the reactor: two megabytes may be copied, and a panic is this mail's alone.
         let planned = tokio::task::spawn_blocking(move || {
             let (account, envelope) = (&*account, &envelope);
@@ -159,7 +158,9 @@ impl From<Refusal> for Refused {
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Ended {
         match failure {
-            Failure::Later { after, throttled, why } => Ended::Later { after, throttled, note: why },
+            Failure::Later { after, throttled, why } => {
+                Ended::Later { after, throttled, note: why }
+            }
             Failure::TokenRefused { why } => later(why),
             Failure::Account { why, .. } => Ended::AccountWaits { note: why },
             Failure::Unknown { why } => Ended::Unknown { note: why },

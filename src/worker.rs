@@ -163,13 +163,20 @@ impl Worker {
                         let due_at = now.saturating_add(pause).unwrap_or(now);
                         Outcome::Later { due_at, waited: pause, note }
                     }
-                    Next::GiveUp => self.failed(turn, now, Refused {
-                        // RFC 3463 §3.5: delivery time expired, and nothing more will come.
-                        status: [5, 4, 7],
-                        diagnostic: None,
-                        why: format!("it was tried for five days; at last: {note}"),
-                        remedy: "Send it again when the cause is gone.",
-                    }).await,
+                    Next::GiveUp => {
+                        self.failed(
+                            turn,
+                            now,
+                            Refused {
+                                // RFC 3463 §3.5: delivery time expired, and nothing more will come.
+                                status: [5, 4, 7],
+                                diagnostic: None,
+                                why: format!("it was tried for five days; at last: {note}"),
+                                remedy: "Send it again when the cause is gone.",
+                            },
+                        )
+                        .await
+                    }
                 }
             }
             Ended::Failed(refused) => self.failed(turn, now, refused).await,

@@ -187,7 +187,8 @@ impl Demo {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let base = self.sandbox.url();
         loop {
-            let ledger: Value = client.get(format!("{base}/_sandbox/ledger")).send().await?.json().await?;
+            let ledger: Value =
+                client.get(format!("{base}/_sandbox/ledger")).send().await?.json().await?;
             let row = ledger["mails"].as_array().and_then(|rows| rows.last());
             if let Some(seq) = row.and_then(|row| row["seq"].as_u64()) {
                 let raw = client.get(format!("{base}/_sandbox/mails/{seq}/raw")).send().await?;
@@ -210,7 +211,8 @@ impl Demo {
     }
 
     fn show(&self, raw: &str) {
-        let (starttls, tls) = (self.address(Kind::Starttls).port(), self.address(Kind::ImplicitTls).port());
+        let (starttls, tls) =
+            (self.address(Kind::Starttls).port(), self.address(Kind::ImplicitTls).port());
         let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
         let sandbox = self.sandbox.url();
         println!("A mail went in by SMTP; this is what {COLLEAGUE} got:\n");
@@ -238,6 +240,9 @@ impl Demo {
             "  swaks --server localhost:{starttls} --tls --tls-ca-path {ca} \\\n    --auth PLAIN --auth-user {USER} \
              --auth-password {password} \\\n    --from {USER} --to {COLLEAGUE}\n"
         );
-        println!("Ctrl-C ends it{}.", if self.state.temporary { " and removes the state" } else { "" });
+        println!(
+            "Ctrl-C ends it{}.",
+            if self.state.temporary { " and removes the state" } else { "" }
+        );
     }
 }

@@ -30,8 +30,9 @@ pub const CONFIG: u8 = 78;
 pub fn say(error: &anyhow::Error) -> ExitCode {
     if let Some(config) = error.downcast_ref::<ConfigError>() {
         let mut text = String::new();
-        let drawn = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
-            .render_report(&mut text, config);
+        let drawn =
+            miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
+                .render_report(&mut text, config);
         eprintln!("postbridge: {}", if drawn.is_ok() { text } else { config.to_string() });
     } else {
         eprintln!("postbridge: {error:#}");

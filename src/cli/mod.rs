@@ -5,10 +5,10 @@ pub mod demo;
 pub mod exit;
 pub mod line;
 pub mod queue;
+mod redirect;
 pub mod sandbox;
 pub mod serve;
-mod redirect;
-mod submit;
+pub mod submit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +59,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve => serve::run(configuration(cli.config, cli.state)).await,
         Command::Demo(args) => demo::run(args, cli.state).await,
-        Command::Account(command) => account::run(command, configuration(cli.config, cli.state)).await,
+        Command::Account(command) => {
+            account::run(command, configuration(cli.config, cli.state)).await
+        }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
         Command::Sandbox(args) => sandbox::run(args, cli.state).await,
     };

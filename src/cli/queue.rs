@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use crate::config::Config;
 use crate::cli::line::{Line, odd};
+use crate::config::Config;
 use crate::control::{Reply, Request};
 use crate::store::spool::{Entry, EntryId, State};
 
@@ -44,7 +44,10 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                     }
                     let counts: Vec<String> =
                         counts.iter().map(|(state, n)| format!("{n} {}", state.name())).collect();
-                    eprintln!("{}", if counts.is_empty() { "empty".into() } else { counts.join(", ") });
+                    eprintln!(
+                        "{}",
+                        if counts.is_empty() { "empty".into() } else { counts.join(", ") }
+                    );
                 }
                 other => odd(&other)?,
             }

@@ -30,7 +30,6 @@ pub struct Args {
     /// Sign in without asking: `login_hint`, or the first mailbox.
     #[arg(long)]
     pub automatic: bool,
-
 }
 
 /// `state` is where the CA certificate is written to; without it, here.

@@ -21,7 +21,7 @@ use super::auth::Credentials;
 use super::reply::{self, Reply};
 use super::server::Shared;
 use super::session::{Arrived, Login, Session, Stage, Step, Transport};
-use super::stream::Stream;
+use super::stream::{Prompt, Stream};
 use crate::mime;
 use crate::store::spool::Incoming;
 
@@ -92,7 +92,7 @@ impl Connection {
         let mut connection = Connection {
             shared,
             stop,
-            stream: Stream::Clear(stream),
+            stream: Stream::Clear(Prompt::new(stream)),
             session,
             peer,
             started: now,

@@ -227,9 +227,6 @@ async fn accept(
             turn_away(stream, listener.kind);
             continue;
         };
-        // Replies are written whole; holding back the last one for an acknowledgement (Nagle) makes
-        // a stall of 40 ms against a client that delays its own.
-        let _ = stream.set_nodelay(true);
         let implicit = listener.kind == Kind::ImplicitTls;
         let clear_auth = listener.clear_auth && peer.is_loopback();
         let (shared, stop, cut) = (Arc::clone(&shared), stop.clone(), cut.clone());

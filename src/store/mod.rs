@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
@@ -107,7 +108,7 @@ impl Default for Room {
 impl Store {
     /// Opens the state directory, or makes it (mode 0700). Nothing is touched on an error.
     pub async fn open(directory: &Path, room: Room) -> Result<Store, OpenError> {
-        let lock = lock(directory)?;
+        let lock = lock_with_patience(directory).await?;
         let path = directory.join("postbridge.db");
         let database = |source| OpenError::Database { path: path.clone(), source };
 
@@ -117,12 +118,12 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(std::time::Duration::from_secs(5))
+            .busy_timeout(Duration::from_secs(5))
             // 16 MiB of log between checkpoints: each costs two more fsyncs.
             .pragma("wal_autocheckpoint", "4096")
             .pragma("secure_delete", "fast")
             .log_statements(tracing::log::LevelFilter::Off)
-            .log_slow_statements(tracing::log::LevelFilter::Off, std::time::Duration::ZERO);
+            .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         let mut connection = options.connect().await.map_err(database)?;
         schema::migrate(&mut connection).await.map_err(|error| match error {
             schema::MigrateError::Newer => OpenError::Newer { path: path.clone() },
@@ -168,6 +169,23 @@ impl Store {
     pub async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         Ok(self.inner.readers.acquire().await?)
     }
+}
+
+/// Whether another process holds this state directory. Touches nothing.
+pub fn is_held(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory.join("lock")) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// A command may hold the lock for a moment; whoever holds it longer is another daemon.
+async fn lock_with_patience(directory: &Path) -> Result<File, OpenError> {
+    for _ in 0..10 {
+        match lock(directory) {
+            Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            settled => return settled,
+        }
+    }
+    lock(directory)
 }
 
 /// Makes sure of the directory and takes its lock.
