@@ -1,4 +1,4 @@
-//! The accounts and their sealed refresh tokens.
+//! The accounts, and the local passwords they are known by.
 //!
 //! Accounts are few and asked for with every command of every session, so all of them are kept in
 //! memory too; each change replaces that picture after its commit. Tokens are not kept: see `tokens`.
