@@ -12,7 +12,7 @@ use postbridge::entra::Settings;
 use postbridge::entra::seal::{KeyError, Seal, Sealed};
 use postbridge::sandbox::{Options, Sandbox};
 use postbridge::secret::Secret;
-use postbridge::store::accounts::Worked;
+use postbridge::store::tokens::Worked;
 use postbridge::store::{OpenError as StoreOpenError, Room, Store};
 use reqwest::Url;
 use serde_json::{Value, json};
