@@ -39,9 +39,10 @@ pub struct Limits {
     pub idle_commands: usize,
     /// Failed logins on one connection.
     pub login_tries: usize,
-    /// Failed logins of one account on loopback, or from one address elsewhere, in a minute and in a
-    /// day, until none is looked at any more.
+    /// Failed logins of one account on loopback, or from one address elsewhere, in a minute, until
+    /// none is looked at any more.
     pub login_failures_per_minute: u32,
+    /// The same in a day, from one address elsewhere.
     pub login_failures_per_day: u32,
     /// Time in all until a client has logged in.
     pub pre_auth_seconds: u64,
@@ -146,9 +147,13 @@ impl FailedLogins {
 
     /// Whether a login may be looked at now. If not, it is refused without a look at the password.
     pub fn admit(&self, now: Instant, login: &str, peer: IpAddr, limits: &Limits) -> bool {
-        self.failures.get(&source(login, peer)).is_none_or(|failures| {
+        let source = source(login, peer);
+        self.failures.get(&source).is_none_or(|failures| {
+            // On loopback the day does not count: one program left behind with an old password
+            // would lock out all others of its account, and 130 random bits need no such help.
+            let day = matches!(source, Source::Address(_));
             failures.minute.count(now, MINUTE) < limits.login_failures_per_minute
-                && failures.day.count(now, DAY) < limits.login_failures_per_day
+                && !(day && failures.day.count(now, DAY) >= limits.login_failures_per_day)
         })
     }
 
@@ -255,14 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn fifty_failures_in_a_day_shut_out_until_the_day_is_over() {
+    fn fifty_failures_in_a_day_shut_an_address_out_until_the_day_is_over() {
         let (limits, start) = (Limits::default(), Instant::now());
+        let far = IpAddr::from([192, 0, 2, 1]);
         let mut logins = FailedLogins::default();
         for minute in 0..50 {
+            logins.failed(start + MINUTE * minute, "adele", far);
             logins.failed(start + MINUTE * minute, "adele", PEER);
         }
-        assert!(!logins.admit(start + DAY - MINUTE, "adele", PEER, &limits));
-        assert!(logins.admit(start + DAY, "adele", PEER, &limits));
+        assert!(!logins.admit(start + DAY - MINUTE, "adele", far, &limits));
+        assert!(logins.admit(start + DAY, "adele", far, &limits));
+        // A program with an old password does not shut out the others of its account.
+        assert!(logins.admit(start + MINUTE * 50, "adele", PEER, &limits));
     }
 
     #[test]
