@@ -593,7 +593,7 @@ mod tests {
                         session.authenticated(Login::As(account()))
                     }
                     Step::Authenticate(_) => session.authenticated(Login::Wrong),
-                    Step::Room(octets) if octets == 999 => session.room(Err(reply::SPOOL_FULL)),
+                    Step::Room(999) => session.room(Err(reply::SPOOL_FULL)),
                     Step::Room(_) => session.room(Ok(())),
                     Step::Write(octets) => {
                         self.spooled.extend_from_slice(octets);
