@@ -60,6 +60,6 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     for user in &sandbox.world().users {
         println!("  mailbox   {}", user.address);
     }
-    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    super::asked_to_stop()?.await;
     Ok(())
 }
