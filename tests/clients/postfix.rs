@@ -27,7 +27,7 @@ pub struct Postfix {
 
 impl Postfix {
     /// Configured, not yet started; `None`, loudly, where there is no Postfix or we are not root.
-    pub fn new(scene: &Scene, kind: Kind) -> Option<Postfix> {
+    pub async fn new(scene: &Scene, kind: Kind) -> Option<Postfix> {
         let (postfix, sendmail) = (find("postfix")?, find("sendmail")?);
         if !rustix::process::geteuid().is_root() {
             common::skip("Postfix needs root to start");
@@ -57,7 +57,16 @@ impl Postfix {
         }
         std::fs::write(root.join("etc/main.cf"), main).unwrap();
         std::fs::write(root.join("etc/master.cf"), MASTER).unwrap();
-        Some(Postfix { directory, postfix, sendmail })
+        let postfix = Postfix { directory, postfix, sendmail };
+        postfix.command("check").await;
+        Some(postfix)
+    }
+
+    /// `check` makes the directories of the queue.
+    async fn command(&self, verb: &str) {
+        let mut command = bare(&self.postfix, self.directory.path());
+        command.arg("-c").arg(self.etc()).arg(verb);
+        run(&mut command, b"").await.succeeded();
     }
 
     fn etc(&self) -> PathBuf {
@@ -65,9 +74,7 @@ impl Postfix {
     }
 
     pub async fn start(&self) {
-        let mut command = bare(&self.postfix, self.directory.path());
-        command.arg("-c").arg(self.etc()).arg("start");
-        run(&mut command, b"").await.succeeded();
+        self.command("start").await;
     }
 
     /// Hands a mail to its `sendmail`; "" is the null sender. Works before it is started, too.
