@@ -9,10 +9,12 @@ use postbridge::smtp::server::Kind;
 async fn esmtp_sends_by_starttls() {
     let Some(program) = find("esmtp") else { return };
     let scene = Scene::set().await;
-    // Where libesmtp looks for authorities.
+    // Where libesmtp looks for authorities. It ignores a file that others can read, and then says that
+    // STARTTLS is not supported.
     let directory = scene.file(".config/libesmtp");
     std::fs::create_dir_all(&directory).unwrap();
-    std::fs::copy(scene.ca(), directory.join("ca.pem")).unwrap();
+    let ca = std::fs::read_to_string(scene.ca()).unwrap();
+    private_file(&directory.join("ca.pem"), &ca);
     let settings = format!(
         "hostname = localhost:{}\nusername = \"{USER}\"\npassword = \"{}\"\nstarttls = required\n",
         scene.port(Kind::Starttls),

@@ -26,8 +26,9 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// Configured, not yet started; `None`, loudly, where there is no Postfix or we are not root.
-    pub async fn new(scene: &Scene, kind: Kind) -> Option<Postfix> {
+    /// Configured, not yet started; it opens so many connections at once. `None`, loudly, where there
+    /// is no Postfix or we are not root.
+    pub async fn new(scene: &Scene, kind: Kind, connections: usize) -> Option<Postfix> {
         let (postfix, sendmail) = (find("postfix")?, find("sendmail")?);
         if !rustix::process::geteuid().is_root() {
             common::skip("Postfix needs root to start");
@@ -48,6 +49,7 @@ impl Postfix {
         let relayhost = format!("[localhost]:{port}");
         let password = format!("{relayhost} {USER}:{}\n", scene.password());
         private_file(&root.join("etc/postbridge-password"), &password);
+        let master = MASTER.replace("{connections}", &connections.to_string());
         let mut main = PRIVATE.replace("{root}", root.to_str().unwrap());
         main += &AS_DOCUMENTED
             .replace("/etc/postfix/", &format!("{}/etc/", root.display()))
@@ -56,7 +58,7 @@ impl Postfix {
             main += "smtp_tls_wrappermode = yes\n";
         }
         std::fs::write(root.join("etc/main.cf"), main).unwrap();
-        std::fs::write(root.join("etc/master.cf"), MASTER).unwrap();
+        std::fs::write(root.join("etc/master.cf"), master).unwrap();
         let postfix = Postfix { directory, postfix, sendmail };
         postfix.command("check").await;
         Some(postfix)
@@ -78,10 +80,10 @@ impl Postfix {
     }
 
     /// Hands a mail to its `sendmail`; "" is the null sender. Works before it is started, too.
-    pub async fn sendmail(&self, sender: &str, to: &str, mail: &str) {
+    pub async fn sendmail(&self, sender: &str, to: &[&str], mail: &str) {
         let mut command = bare(&self.sendmail, self.directory.path());
         let sender = if sender.is_empty() { "<>" } else { sender };
-        command.arg("-C").arg(self.etc()).args(["-i", "-f", sender, "--", to]);
+        command.arg("-C").arg(self.etc()).args(["-i", "-f", sender, "--"]).args(to);
         run(&mut command, mail.as_bytes()).await.succeeded();
     }
 

@@ -23,13 +23,13 @@ fn uses_of_connections(log: &str) -> Vec<usize> {
 /// Mails are put in the queue before Postfix starts, so that the connection has no time to get cold.
 async fn sixty_mails(kind: Kind) {
     let scene = Scene::set().await;
-    let Some(postfix) = Postfix::new(&scene, kind).await else { return };
+    let Some(postfix) = Postfix::new(&scene, kind, 1).await else { return };
     let mut expected = Vec::new();
     for number in 0..60 {
         let subject = format!("mail {number}");
         // As vacation notices and delivery reports do it.
         let sender = if number % 4 == 3 { "" } else { USER };
-        postfix.sendmail(sender, COLLEAGUE, &mail(USER, COLLEAGUE, &subject)).await;
+        postfix.sendmail(sender, &[COLLEAGUE], &mail(USER, COLLEAGUE, &subject)).await;
         expected.push(format!("{COLLEAGUE}: {subject}"));
     }
     postfix.start().await;
@@ -66,10 +66,12 @@ async fn fifty_mails_on_one_cached_tls_connection_of_postfix_arrive_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bounces_of_postfix_and_mails_of_root_arrive_when_their_authors_are_rewritten() {
     let scene = Scene::set().await;
-    let Some(postfix) = Postfix::new(&scene, Kind::Starttls).await else { return };
+    let Some(postfix) = Postfix::new(&scene, Kind::Starttls, 1).await else { return };
     postfix.start().await;
-    postfix.sendmail(USER, "lost@nowhere.example", &mail(USER, "lost@nowhere.example", "x")).await;
-    postfix.sendmail("root", COLLEAGUE, &mail("root (Cron Daemon)", COLLEAGUE, "Cron")).await;
+    postfix
+        .sendmail(USER, &["lost@nowhere.example"], &mail(USER, "lost@nowhere.example", "x"))
+        .await;
+    postfix.sendmail("root", &[COLLEAGUE], &mail("root (Cron Daemon)", COLLEAGUE, "Cron")).await;
     let bounce = "Undelivered Mail Returned to Sender";
     scene.arrives(&[&format!("{USER}: {bounce}"), &format!("{COLLEAGUE}: Cron")]).await;
     let mail = scene.mail(bounce).await;
@@ -81,15 +83,37 @@ async fn bounces_of_postfix_and_mails_of_root_arrive_when_their_authors_are_rewr
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounce_by_a_foreign_author_is_refused_for_good() {
     let scene = Scene::set().await;
-    let Some(postfix) = Postfix::new(&scene, Kind::Starttls).await else { return };
+    let Some(postfix) = Postfix::new(&scene, Kind::Starttls, 1).await else { return };
     postfix.start().await;
     let foreign = "MAILER-DAEMON@mail.fabrikam.example";
-    postfix.sendmail("", USER, &mail(foreign, USER, "Undeliverable")).await;
-    postfix.sendmail(USER, COLLEAGUE, &mail(USER, COLLEAGUE, "the next one")).await;
+    postfix.sendmail("", &[USER], &mail(foreign, USER, "Undeliverable")).await;
+    postfix.sendmail(USER, &[COLLEAGUE], &mail(USER, COLLEAGUE, "the next one")).await;
     scene.arrives(&[&format!("{COLLEAGUE}: the next one")]).await;
     postfix.drained().await;
     let log = postfix.log();
     let refusal = format!("550 5.7.1 From: the account may not send as {foreign}");
     assert!(log.contains("status=bounced") && log.contains(&refusal), "{refusal}");
     scene.arrives(&[&format!("{COLLEAGUE}: the next one")]).await;
+}
+
+/// Postfix gives 50 recipients to a transaction. The pieces go out on several connections at once, with
+/// one Message-ID and one header that names everybody: they are not repeats of each other, and none
+/// mails the recipients of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_postfix_splits_arrives_once_at_each_of_many_recipients() {
+    let scene = Scene::set().await;
+    let Some(postfix) = Postfix::new(&scene, Kind::Starttls, 5).await else { return };
+    postfix.start().await;
+    let recipients: Vec<String> =
+        (0..230).map(|number| format!("reader{number}@fabrikam.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let mail = mail(USER, &recipients.join(",\n "), "to all");
+    postfix.sendmail(USER, &recipients, &mail).await;
+    let expected: Vec<String> = recipients.iter().map(|to| format!("{to}: to all")).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    scene.arrives(&expected).await;
+    postfix.drained().await;
+    scene.arrives(&expected).await;
+    let accepted = scene.bridge.running.control.store.entries(None, 100).await.unwrap();
+    assert_eq!(accepted.len(), 5);
 }

@@ -76,6 +76,19 @@ async fn swaks_mails_recipients_that_no_header_names_and_no_header_shows_them() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn swaks_pipelines_three_hundred_recipients() {
+    let Some(program) = find("swaks") else { return };
+    let scene = Scene::set().await;
+    let recipients: Vec<String> = (0..300).map(|n| format!("reader{n}@fabrikam.example")).collect();
+    let mut command = swaks(&program, &scene, Kind::ImplicitTls);
+    command.args(["--pipeline", "--to", &recipients.join(",")]);
+    command.args(["--header", &format!("To: {COLLEAGUE}"), "--header", &subject("newsletter")]);
+    run(&mut command, b"").await.succeeded();
+    let rows: Vec<String> = recipients.iter().map(|to| format!("{to}: newsletter")).collect();
+    scene.arrives(&rows.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
 /// The exit status of swaks when AUTH was refused.
 const AUTH_REFUSED: i32 = 28;
 
