@@ -1,6 +1,8 @@
 //! A whole bridge for a test: sandbox, daemon parts in this process, and a signed-in account.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod daemon;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
