@@ -291,13 +291,17 @@ pub struct Client(BufReader<TcpStream>);
 impl Client {
     /// Connects and logs in.
     pub fn connect(address: SocketAddr, password: &str) -> io::Result<Client> {
+        Client::connect_as(USER, address, password)
+    }
+
+    pub fn connect_as(user: &str, address: SocketAddr, password: &str) -> io::Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut client = Client(BufReader::new(stream));
         client.expect("220")?;
         client.ask("EHLO localhost", "250")?;
-        let secret = STANDARD.encode(format!("\0{USER}\0{password}"));
+        let secret = STANDARD.encode(format!("\0{user}\0{password}"));
         client.ask(&format!("AUTH PLAIN {secret}"), "235")?;
         Ok(client)
     }
