@@ -262,7 +262,6 @@ async fn a_refused_mail_makes_one_report_in_the_senders_own_mailbox() {
         let report = bridge.raw(seq).await;
         for line in [
             "report-type=\"delivery-status\"",
-            "Auto-Submitted: auto-replied",
             &format!("Status: {enhanced}"),
             "Action: failed",
             &format!("Final-Recipient: rfc822; {COLLEAGUE}"),
