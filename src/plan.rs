@@ -38,6 +38,50 @@ pub struct Plan {
     pub actions: Vec<Action>,
 }
 
+/// One call that brings an event nearer to its goal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventAction {
+    /// `POST /me/events`; with attendees only where nothing else is needed to make it whole, so that
+    /// each gets one invitation, and a complete one.
+    Create { attendees: Vec<Attendee> },
+    Attach(Attached),
+    /// `PATCH /me/events/{id}` with what differs. Where that is `attendees` alone, Exchange mails
+    /// only those who were added or removed.
+    Patch(Value),
+    /// `POST /me/events/{id}/cancel`: the attendees are told.
+    Cancel,
+    /// `DELETE /me/events/{id}`: there is nobody to tell.
+    Delete,
+}
+
+/// The next call for an invite; `None` when the mailbox is as it shall be.
+pub fn of_invite(invite: &Invite) -> Option<EventAction> {
+    let done = &invite.done;
+    match &invite.goal {
+        Goal::Cancelled if done.event.is_none() || done.cancelled => None,
+        Goal::Cancelled if done.attendees.is_empty() => Some(EventAction::Delete),
+        Goal::Cancelled => Some(EventAction::Cancel),
+        Goal::Stand { body, attendees, attachments } => {
+            if done.event.is_none() {
+                let whole = attachments.is_empty();
+                let attendees = if whole { attendees.clone() } else { Vec::new() };
+                return Some(EventAction::Create { attendees });
+            }
+            if let Some(file) = attachments.iter().find(|file| !done.attachments.contains(file)) {
+                return Some(EventAction::Attach(file.clone()));
+            }
+            let mut patch = match &done.body {
+                Some(standing) => convert::changes(standing, body),
+                None => convert::everything(body),
+            };
+            if *attendees != done.attendees {
+                patch.insert("attendees".into(), json!(attendees));
+            }
+            (!patch.is_empty()).then_some(EventAction::Patch(Value::Object(patch)))
+        }
+    }
+}
+
 /// What to do with a mail; a [`Refusal`] if nothing right can be done.
 pub fn of_mail(known: Known<'_>) -> Result<Plan, Refusal> {
     let message = mime::compose(known.octets, known.envelope, known.account, known.stamp)?;

@@ -1,0 +1,170 @@
+//! Graph's event calls. Invitations, updates and cancellations are mailed by Exchange as part of
+//! them (Graph: event resource); no flag suppresses that.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::client::{Graph, Success};
+use super::failure::{Effect, Failure};
+use super::resource::Event;
+
+/// The extended property that holds the client's UID: Exchange makes an iCalUId of its own.
+pub const UID_PROPERTY: &str = "String {5a3c7e41-90d2-4b0e-8a55-3d9f1c6b2e77} Name PostbridgeUid";
+
+/// How a create ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Created {
+    New(Box<Event>),
+    /// The transactionId was used before: the event exists. Its id, where Graph says it.
+    Before(Option<String>),
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    value: Vec<T>,
+}
+
+/// An attachment that hangs on an event, as far as it is needed to recognise it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Hanging {
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub size: u64,
+}
+
+impl Graph {
+    /// `POST /me/events`. Its transactionId makes it safe to repeat.
+    pub async fn create_event(
+        &self,
+        token: &str,
+        body: &impl Serialize,
+    ) -> Result<Created, Failure> {
+        let answer = self
+            .event_call(Effect::Irreversible, Method::POST, &["me", "events"], token, |r| r.json(body))
+            .await;
+        match answer {
+            Ok(answer) if answer.status == StatusCode::CREATED => {
+                Ok(Created::New(Box::new(read(&answer.body)?)))
+            }
+            Ok(answer) => Err(Failure::of_odd_success(answer.status)),
+            // Graph answers 400 or 409, with or without the id.
+            Err(Failure::Never { code, existing, .. }) if is_duplicate(&code) => {
+                Ok(Created::Before(existing))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// `PATCH /me/events/{id}` with what changes, and no more.
+    pub async fn patch_event(
+        &self,
+        token: &str,
+        id: &str,
+        patch: &Value,
+    ) -> Result<Event, Failure> {
+        let path = ["me", "events", id];
+        let answer =
+            self.event_call(Effect::Irreversible, Method::PATCH, &path, token, |r| r.json(patch)).await?;
+        read(&answer.body)
+    }
+
+    /// `GET /me/events/{id}`, its times in `zone`.
+    pub async fn event(&self, token: &str, id: &str, zone: &str) -> Result<Event, Failure> {
+        let prefer = format!("outlook.timezone=\"{zone}\"");
+        let answer = self
+            .event_call(Effect::Harmless, Method::GET, &["me", "events", id], token, |r| {
+                r.header("Prefer", prefer)
+            })
+            .await?;
+        read(&answer.body)
+    }
+
+    /// The event that carries this UID of ours.
+    pub async fn event_of_uid(&self, token: &str, uid: &str) -> Result<Option<Event>, Failure> {
+        let filter = format!(
+            "singleValueExtendedProperties/Any(ep: ep/id eq '{UID_PROPERTY}' and ep/value eq '{}')",
+            uid.replace('\'', "''")
+        );
+        let answer = self
+            .event_call(Effect::Harmless, Method::GET, &["me", "events"], token, |r| {
+                r.query(&[("$filter", filter.as_str())])
+            })
+            .await?;
+        let list: List<Event> = read(&answer.body)?;
+        Ok(list.value.into_iter().next())
+    }
+
+    /// `POST /me/events/{id}/cancel`: Exchange tells the attendees, and the event goes.
+    pub async fn cancel_event(&self, token: &str, id: &str, comment: &str) -> Result<(), Failure> {
+        let path = ["me", "events", id, "cancel"];
+        let body = json!({ "comment": comment });
+        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body)).await?;
+        Ok(())
+    }
+
+    /// `DELETE /me/events/{id}`, for an event that has no attendees.
+    pub async fn delete_event(&self, token: &str, id: &str) -> Result<(), Failure> {
+        let path = ["me", "events", id];
+        self.event_call(Effect::Irreversible, Method::DELETE, &path, token, |r| r).await?;
+        Ok(())
+    }
+
+    /// `POST /me/events/{id}/attachments`, for a file of less than 3 MB.
+    pub async fn attach_to_event(
+        &self,
+        token: &str,
+        id: &str,
+        name: &str,
+        content_type: &str,
+        octets: &[u8],
+    ) -> Result<(), Failure> {
+        let path = ["me", "events", id, "attachments"];
+        let body = json!({
+            "@odata.type": "#microsoft.graph.fileAttachment",
+            "name": name,
+            "contentType": content_type,
+            "contentBytes": STANDARD.encode(octets),
+        });
+        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body)).await?;
+        Ok(())
+    }
+
+    /// What hangs on an event.
+    pub async fn event_attachments(&self, token: &str, id: &str) -> Result<Vec<Hanging>, Failure> {
+        let path = ["me", "events", id, "attachments"];
+        let select = [("$select", "name,size")];
+        let answer =
+            self.event_call(Effect::Harmless, Method::GET, &path, token, |r| r.query(&select)).await?;
+        let list: List<Hanging> = read(&answer.body)?;
+        Ok(list.value)
+    }
+
+    /// A call whose ids are asked for, and given, in their immutable form.
+    async fn event_call(
+        &self,
+        effect: Effect,
+        method: Method,
+        path: &[&str],
+        token: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Success, Failure> {
+        self.call(effect, method, path, token, |request| {
+            with(request.header("Prefer", "IdType=\"ImmutableId\""))
+        })
+        .await
+    }
+}
+
+fn is_duplicate(code: &str) -> bool {
+    code.strip_prefix("Error").unwrap_or(code).eq_ignore_ascii_case("DuplicateTransactionId")
+}
+
+/// An answer that cannot be read leaves open what happened.
+fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::Unknown { why: format!("Graph's answer cannot be read: {error}") })
+}

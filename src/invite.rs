@@ -1,0 +1,295 @@
+//! What is remembered of an invite, and what a new message about it means. Pure.
+//!
+//! An invite is known by (account, UID). Its [`Invite`] holds a [`Goal`], what the event shall be, and
+//! [`Done`], what is known to stand in the mailbox. A message changes the goal, by [`decide`]; `plan`
+//! finds the next call that brings the mailbox nearer to it; `execute` makes the call and writes down
+//! what it did. So a crash between any two of these costs nothing: the goal is on disk, and what is
+//! left to do is the difference.
+//!
+//! | message | what is remembered | decision |
+//! |---|---|---|
+//! | REQUEST, the account is not the organizer | – | mail as it stands |
+//! | REQUEST | nothing, or a cancelled event | create (a new generation) |
+//! | REQUEST, newer | an event | update; attendees of this envelope added |
+//! | REQUEST, same or older | an event | attendees of this envelope added, if there are new ones; else nothing |
+//! | CANCEL, whole | an event | cancel |
+//! | CANCEL of some attendees | an event | these are removed |
+//! | CANCEL, older | an event | nothing |
+//! | CANCEL | nothing | mail as it stands |
+//! | anything else | – | mail as it stands |
+//!
+//! *Newer* is RFC 5546 §2.1.5: the higher SEQUENCE, else the later DTSTAMP; on a tie, which many tools
+//! never break, the one that arrived later. By mail, absence from an update removes nobody: RFC 5546
+//! §3.2.5 has CANCEL for that.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, Address};
+use crate::graph::resource::{Attendee, EventBody};
+use crate::ical::{self, Occurrence};
+use crate::itip::{Message, Method};
+
+/// What is remembered of one (account, UID).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invite {
+    pub uid: String,
+    /// Counts the events that this UID has become; part of the transactionId.
+    pub generation: u32,
+    pub version: Version,
+    pub goal: Goal,
+    pub done: Done,
+}
+
+/// Which message the goal comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub sequence: u32,
+    pub dtstamp: Option<Timestamp>,
+    /// The spool id of the mail; ids sort by arrival.
+    pub arrived: String,
+}
+
+impl Version {
+    pub fn of(occurrence: &Occurrence, arrived: &str) -> Version {
+        Version {
+            sequence: occurrence.sequence,
+            dtstamp: occurrence.dtstamp,
+            arrived: arrived.to_owned(),
+        }
+    }
+
+    /// RFC 5546 §2.1.5, with the arrival for those that raise nothing.
+    pub fn is_newer_than(&self, other: &Version) -> bool {
+        let key = |version: &Version| (version.sequence, version.dtstamp);
+        match key(self).cmp(&key(other)) {
+            std::cmp::Ordering::Equal => self.arrived > other.arrived,
+            order => order.is_gt(),
+        }
+    }
+}
+
+/// What the event in the mailbox shall be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "shall", rename_all = "kebab-case")]
+pub enum Goal {
+    Stand { body: Box<EventBody>, attendees: Vec<Attendee>, attachments: Vec<Attached> },
+    Cancelled,
+}
+
+/// A file that shall hang on the event; its octets are in the mail it came with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    pub name: String,
+    pub content_type: String,
+    /// Lower-case hex SHA-256 of the octets.
+    pub digest: String,
+    pub size: u64,
+}
+
+/// What is known to stand in the mailbox.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Done {
+    pub event: Option<EventRef>,
+    pub body: Option<Box<EventBody>>,
+    pub attendees: Vec<Attendee>,
+    pub attachments: Vec<Attached>,
+    pub cancelled: bool,
+    /// A call was begun and its end is not written down: look before it is made again.
+    pub begun: bool,
+}
+
+/// An event of Graph's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRef {
+    /// In its immutable form.
+    pub id: String,
+    pub ical_uid: Option<String>,
+    pub change_key: Option<String>,
+}
+
+/// What a message means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// In plain words, for the log and `invites show`: `update: newer SEQUENCE 3 > 2; attendees +1`.
+    pub why: String,
+    /// The record as it is from now on; `None`: not an invite of ours, the mail goes as it stands.
+    pub invite: Option<Invite>,
+    /// Recipients of the envelope that the event does not reach: they get the mail.
+    pub mail_to: Vec<Address>,
+}
+
+/// What a decision may depend on.
+pub struct Known<'k> {
+    pub account: &'k Account,
+    pub message: &'k Message,
+    /// RCPT TO.
+    pub recipients: &'k [Address],
+    /// The spool id of the mail.
+    pub arrived: &'k str,
+    pub invite: Option<&'k Invite>,
+    /// What the message says, translated; why it could not be, otherwise.
+    pub translated: Result<Translated, String>,
+}
+
+/// A REQUEST in Graph's terms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translated {
+    pub body: EventBody,
+    /// All whom the object lists, without the organizer.
+    pub attendees: Vec<Attendee>,
+    pub attachments: Vec<Attached>,
+}
+
+/// Decides what a message means. See the table above.
+pub fn decide(known: Known<'_>) -> Decision {
+    let as_mail = |why: &str| Decision {
+        why: format!("mail as it stands: {why}"),
+        invite: None,
+        mail_to: known.recipients.to_vec(),
+    };
+    let event = &known.message.event;
+    let Some(master) = &event.master else {
+        return as_mail("it speaks of single occurrences only");
+    };
+    if !event.overrides.is_empty() {
+        return as_mail("it changes single occurrences");
+    }
+    match &master.organizer {
+        Some(organizer) if known.account.may_send_as(organizer) => {}
+        Some(_) => return as_mail("the account is not the organizer"),
+        None => return as_mail("it names no organizer"),
+    }
+    match known.message.method {
+        Method::Request => request(&known, master, &as_mail),
+        Method::Cancel => cancel(&known, master, &as_mail),
+        _ => as_mail("only REQUEST and CANCEL make or change an event"),
+    }
+}
+
+fn request(
+    known: &Known<'_>,
+    master: &Occurrence,
+    as_mail: &dyn Fn(&str) -> Decision,
+) -> Decision {
+    if master.status == ical::Status::Cancelled {
+        return cancel(known, master, as_mail);
+    }
+    let version = Version::of(master, known.arrived);
+    let standing = known.invite.filter(|invite| matches!(invite.goal, Goal::Stand { .. }));
+    // A mail that was decided before and did not come to its end.
+    if let Some(invite) = standing.filter(|invite| invite.version.arrived == known.arrived) {
+        return decision(known, invite.clone(), "as decided before".into());
+    }
+    let translated = match &known.translated {
+        Ok(translated) => translated,
+        Err(why) => return as_mail(why),
+    };
+    let invited = |attendee: &&Attendee| known.recipients.iter().any(|to| is(attendee, to));
+    let fresh: Vec<Attendee> = translated.attendees.iter().filter(invited).cloned().collect();
+    let Some(invite) = standing else {
+        if fresh.is_empty() {
+            return as_mail("no recipient of the mail is an attendee");
+        }
+        let generation = known.invite.map_or(0, |invite| invite.generation) + 1;
+        let again = if generation > 1 { ", again" } else { "" };
+        let why = format!("create{again}: {} attendees", fresh.len());
+        let goal = Goal::Stand {
+            body: Box::new(translated.body.clone()),
+            attendees: fresh,
+            attachments: translated.attachments.clone(),
+        };
+        let (uid, done) = (known.message.event.uid.clone(), Done::default());
+        return decision(known, Invite { uid, generation, version, goal, done }, why);
+    };
+    let mut invite = invite.clone();
+    let Goal::Stand { body, attendees, attachments } = &mut invite.goal else {
+        return as_mail("its event was cancelled");
+    };
+    let added: Vec<Attendee> =
+        fresh.into_iter().filter(|new| !attendees.iter().any(|old| same_person(old, new))).collect();
+    let more = match added.len() {
+        0 => String::new(),
+        n => format!("; attendees +{n}"),
+    };
+    let why = if !version.is_newer_than(&invite.version) {
+        format!("nothing to change: SEQUENCE {} is older{more}", version.sequence)
+    } else if **body == translated.body {
+        invite.version = version;
+        format!("nothing to change: the same content{more}")
+    } else {
+        let why = match version.sequence.cmp(&invite.version.sequence) {
+            std::cmp::Ordering::Equal => format!("update: SEQUENCE {} again, later", version.sequence),
+            _ => format!("update: SEQUENCE {} > {}", version.sequence, invite.version.sequence),
+        };
+        *body = Box::new(translated.body.clone());
+        for file in &translated.attachments {
+            if !attachments.contains(file) {
+                attachments.push(file.clone());
+            }
+        }
+        invite.version = version;
+        format!("{why}{more}")
+    };
+    attendees.extend(added);
+    decision(known, invite, why)
+}
+
+fn cancel(
+    known: &Known<'_>,
+    master: &Occurrence,
+    as_mail: &dyn Fn(&str) -> Decision,
+) -> Decision {
+    let Some(invite) = known.invite else {
+        return as_mail("no event is known for its UID");
+    };
+    let version = Version::of(master, known.arrived);
+    let mut invite = invite.clone();
+    if version.sequence < invite.version.sequence {
+        let why = format!(
+            "nothing to cancel: SEQUENCE {} is older than {}",
+            version.sequence, invite.version.sequence
+        );
+        return decision(known, invite, why);
+    }
+    let Goal::Stand { attendees, .. } = &mut invite.goal else {
+        return decision(known, invite, "cancelled already".into());
+    };
+    // RFC 5546 §3.2.5: STATUS:CANCELLED is the whole event; without it, those who are listed.
+    let listed = |attendee: &Attendee| master.attendees.iter().any(|out| is(attendee, &out.address));
+    let whole = master.status == ical::Status::Cancelled
+        || master.attendees.is_empty()
+        || attendees.iter().all(listed);
+    let why = if whole {
+        invite.goal = Goal::Cancelled;
+        "cancel".to_owned()
+    } else {
+        let before = attendees.len();
+        attendees.retain(|attendee| !listed(attendee));
+        format!("attendees -{}", before - attendees.len())
+    };
+    invite.version = Version { arrived: known.arrived.to_owned(), ..version };
+    decision(known, invite, why)
+}
+
+/// The recipients whom the event reaches need no mail: its attendees, those it was taken from, and
+/// the organizer, in whose calendar it is.
+fn decision(known: &Known<'_>, invite: Invite, why: String) -> Decision {
+    let master = known.message.event.master.as_ref();
+    let reached = |to: &&Address| {
+        let listed = master.is_some_and(|master| {
+            master.attendees.iter().any(|attendee| attendee.address.same_mailbox(to))
+        });
+        listed || known.account.may_send_as(to)
+    };
+    let mail_to = known.recipients.iter().filter(|to| !reached(to)).cloned().collect();
+    Decision { why, invite: Some(invite), mail_to }
+}
+
+fn is(attendee: &Attendee, address: &Address) -> bool {
+    attendee.email_address.address.eq_ignore_ascii_case(address.as_str())
+}
+
+fn same_person(one: &Attendee, other: &Attendee) -> bool {
+    one.email_address.address.eq_ignore_ascii_case(&other.email_address.address)
+}
