@@ -1,6 +1,8 @@
 //! The sandbox's sign-in, faults and journal, met over its sockets as a client meets them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -680,8 +682,7 @@ async fn msal_for_python_signs_in_by_code_and_device_and_refreshes() {
     let python = std::env::var("POSTBRIDGE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let probe = std::process::Command::new(&python).args(["-c", "import msal, requests"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("SKIPPED: {python} has no msal and requests; nothing was checked against MSAL");
-        return;
+        return common::skip(&format!("{python} has no msal and requests"));
     }
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(Options {

@@ -1,6 +1,8 @@
 //! The sandbox's Graph mail over HTTP: what is taken, what is refused and how, and who gets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::process::Command;
 use std::sync::Arc;
 
@@ -418,8 +420,7 @@ async fn the_official_python_sdk_sends_a_mail() {
     let python = std::env::var("POSTBRIDGE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let known = Command::new(&python).args(["-c", "import msgraph"]).output();
     if !known.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {python} has no msgraph-sdk: the official client was not tried");
-        return;
+        return common::skip(&format!("{python} has no msgraph-sdk"));
     }
     let sandbox = Sandbox::start().await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/msgraph_client.py");

@@ -5,6 +5,8 @@
 //! with that one, `TLS` the handshake. At the end the server must close.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -462,12 +464,10 @@ fn the_certificate_satisfies_openssl_and_holds_what_clients_match() {
     let openssl = |arguments: &[&str]| {
         let output = Command::new("openssl").args(arguments).output();
         let Ok(output) = output else {
-            eprintln!("SKIPPED: there is no openssl to ask");
-            return String::new();
+            return common::skip("there is no openssl to ask");
         };
         let text = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
-        String::from_utf8(text).unwrap()
     };
     let (ca, certificate) = (files.ca.to_str().unwrap(), files.certificate.to_str().unwrap());
     for name in ["localhost", "mail.contoso.example"] {
@@ -491,8 +491,7 @@ fn python_smtplib_sends_by_every_way_it_knows() {
         .env("SMTP_PASSWORD", &bridge.password)
         .output();
     let Ok(output) = output else {
-        eprintln!("SKIPPED: there is no python to send with");
-        return;
+        return common::skip("there is no python to send with");
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(bridge.entries().len(), 5);

@@ -38,6 +38,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
+    let stop = super::asked_to_stop()?;
     let state = State::choose(state)?;
     let sandbox = Sandbox::start(Options {
         listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
@@ -61,7 +62,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
         (Err(error), false) => eprintln!("postbridge: the first mail did not arrive: {error:#}"),
     }
     if !args.once {
-        tokio::signal::ctrl_c().await?;
+        stop.await;
     }
     demo.running.stop().await;
     arrived.map(|_| ())
@@ -234,7 +235,7 @@ impl Demo {
         println!("\nOr from a shell:\n");
         println!(
             "  curl --url smtps://localhost:{tls} --cacert {ca} \\\n    --user '{USER}:{password}' \\\n    \
-             --mail-from {USER} --mail-rcpt {COLLEAGUE} \\\n    --upload-file - <<< $'Subject: from curl\\n\\nHello'\n"
+             --mail-from {USER} --mail-rcpt {COLLEAGUE} \\\n    --crlf --upload-file - <<< $'Subject: from curl\\n\\nHello'\n"
         );
         println!(
             "  swaks --server localhost:{starttls} --tls --tls-ca-path {ca} \\\n    --auth PLAIN --auth-user {USER} \

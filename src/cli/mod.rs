@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -80,6 +81,18 @@ fn configuration(path: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Resul
         config.state_dir = state;
     }
     Ok(config)
+}
+
+/// Resolves at SIGTERM or SIGINT; from now on they do not end the process by themselves.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// To standard error; `RUST_LOG` says how much of ours is told.
