@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Way;
 use crate::account::{Address, Profile};
@@ -61,7 +62,12 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
         (Err(error), false) => eprintln!("postbridge: the first mail did not arrive: {error:#}"),
     }
     if !args.once {
-        tokio::signal::ctrl_c().await?;
+        // Whatever asks it to end: a temporary state directory goes with it.
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
     }
     demo.running.stop().await;
     arrived.map(|_| ())
@@ -231,14 +237,18 @@ impl Demo {
         ] {
             println!("  {name:<13} {value}");
         }
+        // Quirk(curl): it sends line ends as they are, and a bare LF is refused.
         println!("\nOr from a shell:\n");
         println!(
-            "  curl --url smtps://localhost:{tls} --cacert {ca} \\\n    --user '{USER}:{password}' \\\n    \
-             --mail-from {USER} --mail-rcpt {COLLEAGUE} \\\n    --upload-file - <<< $'Subject: from curl\\n\\nHello'\n"
+            "  printf 'Subject: from curl\\r\\n\\r\\nHello\\r\\n' |\n    \
+             curl -sS --url smtps://localhost:{tls} --cacert '{ca}' \\\n    \
+             --user '{USER}:{password}' \\\n    \
+             --mail-from {USER} --mail-rcpt {COLLEAGUE} --upload-file -\n"
         );
         println!(
-            "  swaks --server localhost:{starttls} --tls --tls-ca-path {ca} \\\n    --auth PLAIN --auth-user {USER} \
-             --auth-password {password} \\\n    --from {USER} --to {COLLEAGUE}\n"
+            "  swaks --server localhost:{starttls} --tls --tls-verify --tls-ca-path '{ca}' \\\n    \
+             --auth PLAIN --auth-user {USER} --auth-password {password} \\\n    \
+             --from {USER} --to {COLLEAGUE}\n"
         );
         println!(
             "Ctrl-C ends it{}.",
