@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use serde::Deserialize;
@@ -104,18 +105,31 @@ pub struct AccountSettings {
     pub send_as: Vec<Address>,
 }
 
-/// A configuration that cannot be used (exit status 78).
+/// A configuration that cannot be used (exit status 78): file, key, value and remedy.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{}: {message}", path.display())]
 pub struct ConfigError {
     path: PathBuf,
     message: String,
     #[source_code]
-    source_code: NamedSource<String>,
+    source_code: Arc<NamedSource<String>>,
     #[label("here")]
     place: Option<SourceSpan>,
     #[help]
     remedy: Option<String>,
+}
+
+impl ConfigError {
+    fn new(path: &Path, text: &str, bad: Bad) -> ConfigError {
+        let source = NamedSource::new(path.display().to_string(), text.to_owned());
+        ConfigError {
+            path: path.to_owned(),
+            message: bad.message,
+            source_code: Arc::new(source.with_language("TOML")),
+            place: bad.place.map(SourceSpan::from),
+            remedy: bad.remedy,
+        }
+    }
 }
 
 impl Config {
@@ -126,32 +140,21 @@ impl Config {
             None => usual_places().into_iter().find(|path| path.exists()),
         };
         let Some(path) = found else { return Ok(Config::default()) };
-        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError {
-            message: format!("it cannot be read: {error}"),
-            source_code: NamedSource::new(path.display().to_string(), String::new()),
-            place: None,
-            remedy: Some("give the path of a readable file with --config".into()),
-            path: path.clone(),
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let message = format!("it cannot be read: {error}");
+            let remedy = Some("give the path of a readable file with --config".into());
+            ConfigError::new(&path, "", Bad { message, place: None, remedy })
         })?;
         Config::parse(&path, &text)
     }
 
     /// `path` is for the errors.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let refuse =
-            |message: String, place: Option<std::ops::Range<usize>>, remedy: Option<String>| {
-                ConfigError {
-                    path: path.to_owned(),
-                    message,
-                    source_code: NamedSource::new(path.display().to_string(), text.to_owned())
-                        .with_language("TOML"),
-                    place: place.map(SourceSpan::from),
-                    remedy,
-                }
-            };
-        let config: Config = toml::from_str(text)
-            .map_err(|error| refuse(error.message().to_owned(), error.span(), None))?;
-        config.check().map_err(|bad| refuse(bad.message, bad.place, Some(bad.remedy)))?;
+        let config: Config = toml::from_str(text).map_err(|error| {
+            let message = error.message().to_owned();
+            ConfigError::new(path, text, Bad { message, place: error.span(), remedy: None })
+        })?;
+        config.check().map_err(|bad| ConfigError::new(path, text, bad))?;
         Ok(config)
     }
 
@@ -161,7 +164,7 @@ impl Config {
             entra.check().map_err(|bad| Bad {
                 message: format!("entra.{} = {:?} cannot be meant", bad.key, bad.value),
                 place: None,
-                remedy: bad.remedy.to_owned(),
+                remedy: Some(bad.remedy.to_owned()),
             })?;
         }
         for listener in &self.smtp.clear {
@@ -198,7 +201,7 @@ impl Config {
             return Err(Bad {
                 message: format!("smtp.certificate = {certificate:?} has no key beside it"),
                 place: None,
-                remedy: "give smtp.key as well, or neither".into(),
+                remedy: Some("give smtp.key as well, or neither".into()),
             });
         }
         Ok(())
@@ -227,12 +230,12 @@ impl Config {
 struct Bad {
     message: String,
     place: Option<std::ops::Range<usize>>,
-    remedy: String,
+    remedy: Option<String>,
 }
 
 impl Bad {
     fn at<T>(value: &Spanned<T>, message: String, remedy: &str) -> Bad {
-        Bad { message, place: Some(value.span()), remedy: remedy.to_owned() }
+        Bad { message, place: Some(value.span()), remedy: Some(remedy.to_owned()) }
     }
 }
 

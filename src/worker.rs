@@ -148,8 +148,8 @@ impl Worker {
         match ended {
             Ended::Sent => Outcome::Sent,
             Ended::Unknown { note } => Outcome::Held { note },
-            Ended::AccountWaits { note } => {
-                if let Err(error) = self.store.needs_sign_in(entry.account, &note).await {
+            Ended::AccountWaits { news, note } => {
+                if news && let Err(error) = self.store.needs_sign_in(entry.account, &note).await {
                     tracing::error!(%error, "the account's standing could not be written");
                 }
                 Outcome::Later { due_at: now, waited: Duration::ZERO, note }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
 
 use postbridge::sandbox::{Options, Sandbox};
 use serde_json::Value;
@@ -14,7 +15,8 @@ const ALEX: &str = "alex.wilber@contoso.example";
 
 /// A sandbox, a configuration that points to it, and no state yet.
 struct Bench {
-    sandbox: Sandbox,
+    /// Stops with the test.
+    _sandbox: Sandbox,
     browser: reqwest::Client,
     directory: tempfile::TempDir,
 }
@@ -42,7 +44,7 @@ impl Bench {
         std::fs::write(directory.path().join("postbridge.toml"), configuration).unwrap();
         let browser = reqwest::Client::builder().no_proxy();
         let browser = browser.redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Bench { sandbox, browser, directory }
+        Bench { _sandbox: sandbox, browser, directory }
     }
 
     fn state(&self) -> PathBuf {
@@ -106,15 +108,20 @@ impl Bench {
         list.as_array().unwrap().iter().find(of).unwrap()["standing"]["state"].clone()
     }
 
-    /// A daemon on the same state.
-    fn serve(&self) -> Running {
+    /// A daemon on the same state, and all that it logs.
+    fn serve(&self) -> (Running, JoinHandle<Vec<u8>>) {
         let mut command = self.command(&["serve"]);
+        command.env("RUST_LOG", "trace");
         let mut child = Running(command.stdout(Stdio::null()).spawn().unwrap());
         let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
         wait_for(&mut stderr, |line| line.contains("listening").then_some(()));
-        // Whoever writes to a closed pipe gets an error.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        child
+        let log = std::thread::spawn(move || {
+            let mut log = Vec::new();
+            // It ends with the process.
+            let _ = stderr.read_to_end(&mut log);
+            log
+        });
+        (child, log)
     }
 }
 
@@ -163,12 +170,19 @@ async fn an_account_is_added_and_signed_in_without_a_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_commands_reach_a_daemon_that_runs() {
     let bench = Bench::start().await;
-    let daemon = bench.serve();
-    bench.run(&["account", "add", ALEX, "--no-signin"]).unwrap();
+    let (daemon, log) = bench.serve();
+    let added = bench.run(&["account", "add", ALEX, "--no-signin"]).unwrap();
     assert_eq!(bench.standing_of(ALEX), "new");
     bench.sign_in(&["account", "signin", ALEX, "--no-browser"], Answer::Pasted).await;
     assert_eq!(bench.standing_of(ALEX), "ready");
     drop(daemon);
+    let log = String::from_utf8_lossy(&log.join().unwrap()).into_owned();
+    assert!(log.contains("signed in"), "nothing was logged");
+    assert!(!log.contains(added.lines().nth(1).unwrap()), "the password is in the log");
+    // Whatever else is secret is a field of one of these.
+    for field in ["code=", "state=", "access_token", "refresh_token=", "Bearer ey", "nonce="] {
+        assert!(!log.contains(field), "{field} is in the log");
+    }
     // It was killed and its socket left behind: the state speaks for itself.
     assert!(bench.state().join("control.sock").exists());
     assert_eq!(bench.standing_of(ALEX), "ready");

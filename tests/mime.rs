@@ -190,12 +190,28 @@ fn a_name_without_an_address_does_not_reach_graph() {
         "cron-vixie.eml",
         &[ALEX],
         &and_completed(&[
+            "-From: root (Cron Daemon)",
             "-To: root",
+            "+From: \"root (Cron Daemon)\" <adele.vance@contoso.example>",
             "+X-Postbridge-To: root",
             "+To: undisclosed-recipients:;",
             "+Bcc: alex.wilber@contoso.example",
         ]),
     );
+}
+
+#[test]
+fn an_author_without_an_address_is_the_account_under_that_name() {
+    for (from, expected) in [
+        ("root (Cron Daemon)", "From: \"root (Cron Daemon)\" <adele.vance@contoso.example>"),
+        ("Scanner 2nd floor", "From: \"Scanner 2nd floor\" <adele.vance@contoso.example>"),
+        ("<>", "From: <adele.vance@contoso.example>"),
+        ("=?utf-8?q?boss=40contoso.example?=", "From: <adele.vance@contoso.example>"),
+    ] {
+        let mail = crlf(format!("From: {from}\nTo: {ALEX}\n\nbody\n").as_bytes());
+        let got = String::from_utf8(run(&mail, &envelope(Some(ADELE), &[ALEX])).unwrap()).unwrap();
+        assert!(got.lines().any(|line| line == expected), "{from}: {got}");
+    }
 }
 
 #[test]
@@ -471,8 +487,6 @@ fn an_author_that_is_not_exactly_one_is_refused() {
         "From: Adele: adele.vance@contoso.example;",
         "From: =?utf-8?q?boss=40contoso=2Eexample=2C?=@contoso.example",
         "From: <@contoso.example:boss@contoso.example>",
-        "From: root",
-        "From: <>",
         "From: adele.vance@contoso.example\nSender: adele@contoso.example\nSender: x@y.example",
         "From: adele.vance@contoso.example\nDate: a\nDate: b",
         "From: adele.vance@contoso.example\nMessage-ID: <a@b>\nmessage-id: <c@d>",

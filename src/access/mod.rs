@@ -25,7 +25,7 @@ use crate::entra::token::Grant;
 use crate::entra::{Entra, Failure, Settings, SetupError};
 use crate::graph::Graph;
 use crate::secret::Secret;
-use crate::store::accounts::{StoredToken, Worked};
+use crate::store::tokens::{StoredToken, Worked};
 use crate::store::{Store, StoreError};
 
 /// A token past 80 % of its life is renewed before it is used.

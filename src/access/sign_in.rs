@@ -18,7 +18,7 @@ use crate::entra::Failure;
 use crate::entra::signin::{DeviceCode, Pending, Polled as Poll, SignedIn};
 use crate::graph::{self, Me};
 use crate::store::StoreError;
-use crate::store::accounts::SignIn;
+use crate::store::tokens::SignIn;
 
 /// How long a sign-in by browser may take.
 const LIFETIME: Duration = Duration::from_secs(600);

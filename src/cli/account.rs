@@ -36,7 +36,7 @@ pub enum Command {
         #[arg(long, conflicts_with_all = ["no_browser", "device_code", "port"])]
         no_signin: bool,
         #[command(flatten)]
-        sign_in: SignIn,
+        sign_in: SignInBy,
     },
     /// Sign in to Microsoft, for the first time or again.
     #[command(name = "signin")]
@@ -46,7 +46,7 @@ pub enum Command {
         #[arg(long, value_enum)]
         profile: Option<Profile>,
         #[command(flatten)]
-        sign_in: SignIn,
+        sign_in: SignInBy,
     },
     /// Show the accounts, and what they may do.
     List {
@@ -65,7 +65,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct SignIn {
+pub struct SignInBy {
     /// Print the address instead of opening a browser, and take the one that it leads to, pasted.
     #[arg(long)]
     no_browser: bool,
@@ -131,7 +131,7 @@ async fn sign_in(
     line: &Line,
     address: Address,
     profile: Option<Profile>,
-    how: SignIn,
+    how: SignInBy,
 ) -> anyhow::Result<()> {
     let reply = if how.device_code {
         by_device_code(line, address, profile).await?
@@ -150,7 +150,7 @@ async fn by_browser(
     line: &Line,
     address: Address,
     profile: Option<Profile>,
-    how: &SignIn,
+    how: &SignInBy,
 ) -> anyhow::Result<Reply> {
     let listeners = listen(how.port.unwrap_or(0)).await.context("no local port to wait at")?;
     let port = listeners.first().context("no local port")?.local_addr()?.port();
@@ -278,4 +278,20 @@ fn list(accounts: &[Account], json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        _command: super::Command,
+    }
+
+    #[test]
+    fn every_command_and_option_has_a_name_of_its_own() {
+        Line::command().debug_assert();
+    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Way;
 use crate::account::{Address, Profile};
@@ -39,6 +38,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
+    let stop = super::asked_to_stop()?;
     let state = State::choose(state)?;
     let sandbox = Sandbox::start(Options {
         listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
@@ -62,12 +62,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
         (Err(error), false) => eprintln!("postbridge: the first mail did not arrive: {error:#}"),
     }
     if !args.once {
-        // Whatever asks it to end: a temporary state directory goes with it.
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = terminate.recv() => {}
-        }
+        stop.await;
     }
     demo.running.stop().await;
     arrived.map(|_| ())

@@ -10,11 +10,15 @@ pub mod sandbox;
 pub mod serve;
 pub mod submit;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::config::Config;
 
@@ -79,14 +83,30 @@ fn configuration(path: Option<PathBuf>, state: Option<PathBuf>) -> anyhow::Resul
     Ok(config)
 }
 
-/// To standard error; `RUST_LOG` says how much.
+/// Resolves at SIGTERM or SIGINT; from now on they do not end the process by themselves.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// To standard error; `RUST_LOG` says how much of ours is told.
 fn start_log(level: &str) {
-    // Libraries below us log headers and octets at trace: never more of them than their warnings.
-    let filter = EnvFilter::try_from_default_env()
+    let ours = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,postbridge={level}")));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    // Libraries below us tell headers and octets at debug and trace, and with them tokens and mail:
+    // whatever `RUST_LOG` asks for, there is never more of them than their warnings.
+    let ceiling = Targets::new()
+        .with_target("postbridge", LevelFilter::TRACE)
+        .with_default(LevelFilter::WARN);
+    let _ = tracing_subscriber::registry().with(log.with_filter(ceiling)).with(ours).try_init();
 }

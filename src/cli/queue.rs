@@ -12,8 +12,8 @@ pub enum Command {
     /// The newest mails, newest first.
     List {
         /// Only those in this state.
-        #[arg(long, value_enum)]
-        state: Option<State>,
+        #[arg(long, value_enum, value_name = "STATE")]
+        only: Option<State>,
         /// At most so many.
         #[arg(long, default_value_t = 50)]
         most: u32,
@@ -33,8 +33,8 @@ pub enum Command {
 pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Result<()> {
     let line = Line::open(&config?).await?;
     match command {
-        Command::List { state, most, json } => {
-            match line.ask(Request::Entries { state, most }).await? {
+        Command::List { only, most, json } => {
+            match line.ask(Request::Entries { state: only, most }).await? {
                 Reply::Entries { entries, counts } if json => {
                     println!("{}", serde_json::json!({ "entries": entries, "counts": counts }));
                 }

@@ -1,10 +1,13 @@
 //! `postbridge sandbox`: a stand-in for Microsoft 365 on this machine, until Ctrl-C.
 
+use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::config::Config;
 use crate::sandbox::ca::CA_FILE;
 use crate::sandbox::{Options, Sandbox};
 
@@ -16,8 +19,8 @@ pub struct Args {
     pub listen: SocketAddr,
 
     /// Address of HTTPS, under a private CA of the sandbox's own.
-    #[arg(long, value_name = "ADDRESS")]
-    pub https: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)))]
+    pub https: SocketAddr,
 
     /// Mailboxes: addresses, or names at contoso.example.
     #[arg(long, value_name = "NAME", num_args = 1.., default_values_t = [String::from("adele.vance"), String::from("alex.wilber")])]
@@ -32,26 +35,35 @@ pub struct Args {
     pub automatic: bool,
 }
 
-/// `state` is where the CA certificate is written to; without it, here.
+/// `state` is where the CA is kept, so that it is the same at the next start.
 pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
-    let state = state.unwrap_or_else(|| PathBuf::from("."));
+    let state = state.unwrap_or_else(|| Config::default().state_dir().join("sandbox"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&state)
+        .with_context(|| format!("{} cannot be made", state.display()))?;
     let full =
         |name: String| if name.contains('@') { name } else { format!("{name}@contoso.example") };
     let sandbox = Sandbox::start(Options {
         listen: args.listen,
-        https: args.https,
+        https: Some(args.https),
         mailboxes: args.mailbox.into_iter().map(full).collect(),
         seed: args.seed,
         automatic: args.automatic,
         state: Some(state.clone()),
     })
     .await
-    .with_context(|| format!("the sandbox cannot start on {}", args.listen))?;
+    .with_context(|| {
+        let (http, https) = (args.listen, args.https);
+        format!("the sandbox cannot start on {http} and {https} (--listen, --https)")
+    })?;
 
     let url = sandbox.url();
     println!("Sandbox of Microsoft 365 at {url}");
     println!("  sign-in   {url}/organizations/v2.0/.well-known/openid-configuration");
     println!("  graph     {url}/v1.0");
+    println!("  arrivals  {url}/");
     println!("  requests  {url}/_sandbox/requests");
     if let Some(https) = sandbox.https_url() {
         println!("  https     {https}  (CA: {})", state.join(CA_FILE).display());
@@ -60,6 +72,6 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     for user in &sandbox.world().users {
         println!("  mailbox   {}", user.address);
     }
-    tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+    super::asked_to_stop()?.await;
     Ok(())
 }

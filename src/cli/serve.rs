@@ -1,8 +1,5 @@
 //! `postbridge serve`: the bridge in the foreground, until SIGTERM or SIGINT.
 
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::app;
 use crate::config::Config;
 
@@ -10,8 +7,7 @@ pub async fn run(config: anyhow::Result<Config>) -> anyhow::Result<()> {
     let config = config?;
     // No core file and no debugger of the same user: tokens are in this memory.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let stop = super::asked_to_stop()?;
 
     let running = app::start(&config).await?;
     for (kind, address) in &running.listening {
@@ -21,10 +17,7 @@ pub async fn run(config: anyhow::Result<Config>) -> anyhow::Result<()> {
     if accounts.is_empty() {
         tracing::info!("no account yet; add one with: postbridge account add ADDRESS");
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    stop.await;
     tracing::info!("stopping");
     running.stop().await;
     Ok(())

@@ -39,6 +39,13 @@ pub fn decide(
         if once.is_some_and(|found| std::mem::replace(found, true)) {
             return Err(Refusal::header(&format!("there is more than one {}:", field.name)));
         }
+        if field.is("From") && !field.value.contains(&b'@') {
+            // Quirk(cron): `From: root (Cron Daemon)` names nobody whom Exchange could know. It is
+            // the account that writes, under that name.
+            let from = named(field, own_address(envelope, account));
+            edits.set(index, Verdict::Replace([b"From: ", &*from, b"\r\n"].concat()));
+            continue;
+        }
         let author = author(field)?;
         if !account.may_send_as(&author.address) {
             return Err(Refusal::sender(field.name, &author.address));
@@ -49,13 +56,18 @@ pub fn decide(
         }
     }
     if !from_found {
-        let from = envelope
-            .reverse_path()
-            .filter(|reverse_path| account.may_send_as(reverse_path))
-            .unwrap_or(&account.address);
+        let from = own_address(envelope, account);
         edits.append(format!("From: {from}\r\n").as_bytes());
     }
     Ok(())
+}
+
+/// Whom a mail is from that does not say so: MAIL FROM, else the account.
+fn own_address<'x>(envelope: &'x Envelope, account: &'x Account) -> &'x Address {
+    envelope
+        .reverse_path()
+        .filter(|reverse_path| account.may_send_as(reverse_path))
+        .unwrap_or(&account.address)
 }
 
 /// The one mailbox of an originator field.
@@ -101,8 +113,9 @@ fn author(field: &Field<'_>) -> Result<Author, Refusal> {
 fn named(field: &Field<'_>, address: &Address) -> Vec<u8> {
     let text = field.text();
     let name = text.split('<').next().unwrap_or_default().trim();
-    let plain = |c: char| c.is_ascii_alphanumeric() || " ,.;:-_'@&+/!".contains(c);
-    if text.contains('<') && !name.is_empty() && name.len() <= 200 && name.chars().all(plain) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " ,.;:-_'@&+/!()".contains(c);
+    let is_name = text.contains('<') || !text.contains('@');
+    if is_name && !name.is_empty() && name.len() <= 200 && name.chars().all(plain) {
         format!("\"{name}\" <{address}>").into_bytes()
     } else {
         format!("<{address}>").into_bytes()

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Credentials;
 use super::reply::{self, Reply};
 use super::server::Shared;
-use super::session::{Arrived, Login, Session, Stage, Step, Transport};
+use super::session::Session;
+use super::step::{Arrived, Login, Stage, Step, Transport};
 use super::stream::{Prompt, Stream};
 use crate::mime;
 use crate::store::spool::Incoming;
@@ -260,7 +261,11 @@ impl Connection {
         };
         let seconds = Duration::from_secs(self.shared.limits().pre_auth_seconds);
         let handshake = Box::pin(self.shared.acceptor().accept(stream));
-        let stream = timeout(seconds, handshake).await.map_err(io::Error::from)??;
+        let stream = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Over::Closed),
+            made = timeout(seconds, handshake) => made.map_err(io::Error::from)??,
+        };
         self.stream = Stream::Tls(Box::new(stream));
         self.session.secured();
         Ok(())

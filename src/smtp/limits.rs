@@ -39,9 +39,10 @@ pub struct Limits {
     pub idle_commands: usize,
     /// Failed logins on one connection.
     pub login_tries: usize,
-    /// Failed logins from one address for one account, in a minute and in a day, until none is
-    /// looked at any more.
+    /// Failed logins of one account on loopback, or from one address elsewhere, in a minute, until
+    /// none is looked at any more.
     pub login_failures_per_minute: u32,
+    /// The same in a day, from one address elsewhere.
     pub login_failures_per_day: u32,
     /// Time in all until a client has logged in.
     pub pre_auth_seconds: u64,
@@ -100,11 +101,18 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Failed logins, by account and address: one client with an old password locks out neither other
-/// accounts of its address nor other addresses of its account.
+/// Failed logins. On loopback, where all clients share an address, they are counted by account: one
+/// client with an old password locks out no other account. Elsewhere by address: trying one account
+/// after the other is no way around the limit.
 #[derive(Debug, Default)]
 pub struct FailedLogins {
-    failures: HashMap<(String, IpAddr), Failures>,
+    failures: HashMap<Source, Failures>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Source {
+    Account(String),
+    Address(IpAddr),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -134,14 +142,18 @@ impl Window {
 }
 
 impl FailedLogins {
-    /// More (account, address) pairs than this are not remembered; the oldest go first.
-    const PAIRS_MAX: usize = 4096;
+    /// More sources than this are not remembered; the oldest go first.
+    const SOURCES_MAX: usize = 4096;
 
     /// Whether a login may be looked at now. If not, it is refused without a look at the password.
     pub fn admit(&self, now: Instant, login: &str, peer: IpAddr, limits: &Limits) -> bool {
-        self.failures.get(&key(login, peer)).is_none_or(|failures| {
+        let source = source(login, peer);
+        self.failures.get(&source).is_none_or(|failures| {
+            // On loopback the day does not count: one program left behind with an old password
+            // would lock out all others of its account, and 130 random bits need no such help.
+            let day = matches!(source, Source::Address(_));
             failures.minute.count(now, MINUTE) < limits.login_failures_per_minute
-                && failures.day.count(now, DAY) < limits.login_failures_per_day
+                && !(day && failures.day.count(now, DAY) >= limits.login_failures_per_day)
         })
     }
 
@@ -149,8 +161,10 @@ impl FailedLogins {
     pub fn failed(&mut self, now: Instant, login: &str, peer: IpAddr) -> Duration {
         self.make_room(now);
         let none = Window { start: now, count: 0 };
-        let failures =
-            self.failures.entry(key(login, peer)).or_insert(Failures { minute: none, day: none });
+        let failures = self
+            .failures
+            .entry(source(login, peer))
+            .or_insert(Failures { minute: none, day: none });
         failures.minute.add(now, MINUTE);
         failures.day.add(now, DAY);
         match failures.minute.count.saturating_sub(2) {
@@ -159,17 +173,20 @@ impl FailedLogins {
         }
     }
 
-    /// The right password clears the account's failures from that address.
+    /// The right password clears the failures of its account. It does not clear an address: it says
+    /// nothing about the other accounts that were tried from there.
     pub fn succeeded(&mut self, login: &str, peer: IpAddr) {
-        self.failures.remove(&key(login, peer));
+        if let account @ Source::Account(_) = source(login, peer) {
+            self.failures.remove(&account);
+        }
     }
 
     fn make_room(&mut self, now: Instant) {
-        if self.failures.len() < Self::PAIRS_MAX {
+        if self.failures.len() < Self::SOURCES_MAX {
             return;
         }
         self.failures.retain(|_, failures| failures.day.count(now, DAY) > 0);
-        while self.failures.len() >= Self::PAIRS_MAX {
+        while self.failures.len() >= Self::SOURCES_MAX {
             let oldest = self
                 .failures
                 .iter()
@@ -184,8 +201,11 @@ impl FailedLogins {
 }
 
 /// Account names are addresses: case does not count, and 320 characters are the most they have.
-fn key(login: &str, peer: IpAddr) -> (String, IpAddr) {
-    (login.chars().take(320).collect::<String>().to_lowercase(), peer)
+fn source(login: &str, peer: IpAddr) -> Source {
+    match peer.is_loopback() {
+        true => Source::Account(login.chars().take(320).collect::<String>().to_lowercase()),
+        false => Source::Address(peer),
+    }
 }
 
 #[cfg(test)]
@@ -226,14 +246,32 @@ mod tests {
     }
 
     #[test]
-    fn fifty_failures_in_a_day_shut_out_until_the_day_is_over() {
+    fn elsewhere_the_address_is_shut_out_whatever_accounts_it_tries() {
         let (limits, start) = (Limits::default(), Instant::now());
+        let (far, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut logins = FailedLogins::default();
+        for name in 0..10 {
+            logins.failed(start, &format!("user{name}"), far);
+            logins.succeeded("adele", far);
+        }
+        assert!(!logins.admit(start, "adele", far, &limits));
+        assert!(logins.admit(start, "adele", other, &limits));
+        assert!(logins.admit(start, "adele", PEER, &limits));
+    }
+
+    #[test]
+    fn fifty_failures_in_a_day_shut_an_address_out_until_the_day_is_over() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        let far = IpAddr::from([192, 0, 2, 1]);
         let mut logins = FailedLogins::default();
         for minute in 0..50 {
+            logins.failed(start + MINUTE * minute, "adele", far);
             logins.failed(start + MINUTE * minute, "adele", PEER);
         }
-        assert!(!logins.admit(start + DAY - MINUTE, "adele", PEER, &limits));
-        assert!(logins.admit(start + DAY, "adele", PEER, &limits));
+        assert!(!logins.admit(start + DAY - MINUTE, "adele", far, &limits));
+        assert!(logins.admit(start + DAY, "adele", far, &limits));
+        // A program with an old password does not shut out the others of its account.
+        assert!(logins.admit(start + MINUTE * 50, "adele", PEER, &limits));
     }
 
     #[test]
@@ -255,6 +293,6 @@ mod tests {
         for name in 0..5000 {
             logins.failed(start + Duration::from_millis(name), &format!("user{name}"), PEER);
         }
-        assert!(logins.failures.len() <= FailedLogins::PAIRS_MAX);
+        assert!(logins.failures.len() <= FailedLogins::SOURCES_MAX);
     }
 }

@@ -259,3 +259,14 @@ fn turn_away(stream: TcpStream, kind: Kind) {
         let _ = stream.write(&output);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_passes_and_another_error_is_the_clients() {
+        assert!(is_lack(&io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())));
+        assert!(!is_lack(&io::ErrorKind::ConnectionAborted.into()));
+    }
+}

@@ -14,78 +14,16 @@
 
 use std::sync::Arc;
 
-use super::auth::{self, Credentials, Exchange, Turn};
+use super::auth::{self, Exchange, Turn};
 use super::body::{Body, Read};
 use super::command::{self, Command, Problem, Recipient};
 use super::data::Scanner;
 use super::limits::Limits;
+use super::line::{Line, Taken, TooLong, take, text_of};
 use super::reply::{self, Offer, Reply};
+use super::step::{Arrived, Login, Stage, Step, Transport};
 use crate::account::{Account, Address};
 use crate::submission::{Envelope, ForwardPath, MailParameters};
-
-/// What the driver is to do next.
-#[derive(Debug)]
-pub enum Step<'i> {
-    /// All input is used: write out what is due, then read more.
-    Read,
-    Reply(Reply),
-    /// Check the login, then call [`Session::authenticated`].
-    Authenticate(Credentials),
-    /// Is there room for a mail of so many octets (0: not said)? Then call [`Session::room`].
-    Room(u64),
-    /// The next octets of a mail of [`Session::account`].
-    Write(&'i [u8]),
-    /// The mail will not be taken: drop what was written of it.
-    Abandon,
-    /// All of it has arrived: check it, make it durable, reply.
-    Commit(Box<Arrived>),
-    /// Write out what is due, make the TLS handshake, then call [`Session::secured`].
-    StartTls,
-    /// Write out what is due and close.
-    Close,
-}
-
-/// A mail that has arrived whole.
-#[derive(Debug)]
-pub struct Arrived {
-    pub envelope: Envelope,
-    pub account: Arc<Account>,
-    /// The header block, up to the blank line.
-    pub head: Vec<u8>,
-    pub octets: u64,
-}
-
-/// How the check of a login ended.
-#[derive(Debug)]
-pub enum Login {
-    As(Arc<Account>),
-    Wrong,
-    /// Too many failures of late; the password was not looked at.
-    Later,
-    Unavailable,
-}
-
-/// How the connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    Clear {
-        starttls: bool,
-        /// AUTH without TLS: on loopback, and only where it is configured.
-        auth: bool,
-    },
-    Tls,
-}
-
-/// What the client is doing, for the driver's time limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It has not logged in.
-    Stranger,
-    /// Between or within commands.
-    Command,
-    /// It sends the text of a mail.
-    Data,
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -121,19 +59,13 @@ struct Transaction {
     body: Option<Box<Body>>,
 }
 
-/// A line this much over its limit is not waited for any more.
-const OVERLONG_OCTETS_MAX: usize = 64 * 1024;
-
 #[derive(Debug)]
 pub struct Session {
     limits: Arc<Limits>,
     hostname: Arc<str>,
     transport: Transport,
     phase: Phase,
-    /// The part of a line that has arrived.
-    line: Vec<u8>,
-    /// Octets of a line that was too long; it is dropped up to its LF.
-    overlong: usize,
+    line: Line,
     /// What follows the reply just given.
     then: Option<Then>,
     asked: Option<Asked>,
@@ -158,8 +90,7 @@ impl Session {
             hostname,
             transport,
             phase: Phase::Command,
-            line: Vec::new(),
-            overlong: 0,
+            line: Line::default(),
             then: None,
             asked: None,
             greeted: false,
@@ -269,47 +200,19 @@ impl Session {
     // ---- lines ----
 
     fn line_step<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
-        let Some(end) = memchr::memchr(b'\n', input) else {
-            self.keep(input);
-            *input = &[];
-            if self.overlong > OVERLONG_OCTETS_MAX {
-                return self.close_with(reply::LINE_TOO_LONG);
-            }
-            return Step::Read;
+        let exchange = matches!(self.phase, Phase::Exchange(_));
+        let line = match self.line.read(input, exchange, &self.limits) {
+            Taken::More => return Step::Read,
+            Taken::Endless => return self.close_with(reply::LINE_TOO_LONG),
+            Taken::Line(line) => line,
         };
-        let head = take(input, end as u64 + 1);
-        self.keep(head);
-        let line = std::mem::take(&mut self.line);
-        if std::mem::take(&mut self.overlong) > 0 {
-            let exchange = matches!(self.phase, Phase::Exchange(_));
-            self.phase = Phase::Command;
-            return self.reply(if exchange { reply::AUTH_TOO_LONG } else { reply::LINE_TOO_LONG });
-        }
-        let line = zeroize::Zeroizing::new(line);
-        match text_of(&line) {
-            Ok(text) => match std::mem::replace(&mut self.phase, Phase::Command) {
-                Phase::Exchange(exchange) => self.turn(exchange.respond(text)),
-                _ => self.command(text, input),
-            },
-            Err(refusal) => {
-                self.phase = Phase::Command;
-                self.reply(refusal)
-            }
-        }
-    }
-
-    /// Keeps the next octets of a line, unless it is too long already.
-    fn keep(&mut self, octets: &[u8]) {
-        let auth = matches!(self.phase, Phase::Exchange(_)) || {
-            let start = self.line.iter().chain(octets).take(4).copied();
-            start.map(|b| b.to_ascii_uppercase()).eq(*b"AUTH")
-        };
-        let max = if auth { self.limits.auth_octets } else { self.limits.command_octets };
-        if self.overlong > 0 || self.line.len() + octets.len() > max {
-            self.overlong = self.overlong.saturating_add(self.line.len() + octets.len());
-            self.line = Vec::new();
-        } else {
-            self.line.extend_from_slice(octets);
+        let phase = std::mem::replace(&mut self.phase, Phase::Command);
+        match (line.as_ref().map(|line| text_of(line)), phase) {
+            (Ok(Ok(text)), Phase::Exchange(exchange)) => self.turn(exchange.respond(text)),
+            (Ok(Ok(text)), _) => self.command(text, input),
+            (Ok(Err(refusal)), _) => self.reply(refusal),
+            (Err(TooLong), Phase::Exchange(_)) => self.reply(reply::AUTH_TOO_LONG),
+            (Err(TooLong), _) => self.reply(reply::LINE_TOO_LONG),
         }
     }
 
@@ -585,6 +488,7 @@ impl Session {
     /// All text, or as much as matters, has been read.
     fn arrived<'i>(&mut self, dotted: bool) -> Step<'i> {
         self.phase = Phase::Command;
+        self.idle_commands = 0;
         let Some(transaction) = self.transaction.take() else { return self.lost() };
         let Transaction { reverse_path, parameters, forward_paths, body, .. } = *transaction;
         let (Some(body), Some(account)) = (body, self.account.clone()) else { return self.lost() };
@@ -595,7 +499,6 @@ impl Session {
             self.phase = if close { Phase::Closed } else { Phase::Command };
             return if body.is_abandoned() { Step::Reply(refusal) } else { self.abandon(refusal) };
         }
-        self.idle_commands = 0;
         match Envelope::new(reverse_path, forward_paths, parameters) {
             Ok(envelope) => Step::Commit(Box::new(Arrived {
                 envelope,
@@ -631,24 +534,6 @@ impl Session {
     fn lost<'i>(&mut self) -> Step<'i> {
         self.close_with(reply::SPOOL_UNAVAILABLE)
     }
-}
-
-/// The text of a line that ended in LF, if it is fit to be a command.
-fn text_of(line: &[u8]) -> Result<&str, Reply> {
-    // RFC 5321 §2.3.8: a line ends in CRLF and in nothing else.
-    let line = line.strip_suffix(b"\r\n").ok_or(reply::LINE_ENDING)?;
-    if line.iter().any(u8::is_ascii_control) {
-        return Err(reply::LINE_ENDING);
-    }
-    str::from_utf8(line).map_err(|_| reply::NOT_UTF8)
-}
-
-/// Up to so many octets off the front.
-fn take<'i>(input: &mut &'i [u8], octets: u64) -> &'i [u8] {
-    let octets = usize::try_from(octets).unwrap_or(usize::MAX).min(input.len());
-    let (head, tail) = input.split_at(octets);
-    *input = tail;
-    head
 }
 
 #[cfg(test)]
@@ -708,7 +593,7 @@ mod tests {
                         session.authenticated(Login::As(account()))
                     }
                     Step::Authenticate(_) => session.authenticated(Login::Wrong),
-                    Step::Room(octets) if octets == 999 => session.room(Err(reply::SPOOL_FULL)),
+                    Step::Room(999) => session.room(Err(reply::SPOOL_FULL)),
                     Step::Room(_) => session.room(Ok(())),
                     Step::Write(octets) => {
                         self.spooled.extend_from_slice(octets);
@@ -813,6 +698,31 @@ mod tests {
             "MAIL FROM:<> SIZE=1001\r\nMAIL FROM:<> SIZE=999\r\nMAIL FROM:<>\r\n",
             "552 452 250",
         );
+    }
+
+    #[test]
+    fn a_header_and_a_line_have_their_limits() {
+        let limits = || Limits {
+            header_octets: 100,
+            header_fields: 3,
+            line_octets: 50,
+            idle_commands: 100,
+            ..Limits::default()
+        };
+        let mails = [
+            (format!("a: {}\r\n", "x".repeat(40)).repeat(3), "552"),
+            ("a: b\r\n".repeat(4), "552"),
+            (format!("\r\n{}\r\n", "x".repeat(51)), "554"),
+            // A wrong line ending is what counts, whatever else is wrong.
+            (format!("\r\n{}\ry\r\n", "x".repeat(51)), "550"),
+        ];
+        for (text, expected) in mails {
+            let mut log = Log::default();
+            let wire = format!("{LOGIN}{MAIL}DATA\r\n{text}.\r\n");
+            log.feed(&mut session(TLS, limits()), wire.as_bytes());
+            assert!(log.events.join(" ").contains(&format!("354 abandon {expected}")), "{text}");
+            assert!(log.mails.is_empty());
+        }
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! The accounts and their sealed refresh tokens.
+//! The accounts, and the local passwords they are known by.
 //!
 //! Accounts are few and asked for with every command of every session, so all of them are kept in
-//! memory too; each change replaces that picture after its commit. Tokens are not kept: they come
-//! sealed and go sealed, and only `access` opens them.
+//! memory too; each change replaces that picture after its commit. Tokens are not kept: see `tokens`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::password::{self, Digest};
 use super::{Store, StoreError};
-use crate::account::{Account, AccountId, Address, Person, Profile, Standing};
+use crate::account::{Account, AccountId, Address, Profile, Standing};
 use crate::secret::Secret;
 
 /// The accounts as they are on disk, in memory.
@@ -39,28 +38,6 @@ struct Picture {
 struct Known {
     account: Arc<Account>,
     password: Digest,
-}
-
-/// A refresh token as it lies on the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredToken {
-    /// Part of the seal's associated data.
-    pub generation: u64,
-    pub sealed: Vec<u8>,
-    /// The token before this one, until this one has worked once.
-    pub previous: Option<(u64, Vec<u8>)>,
-}
-
-/// What a sign-in leaves behind.
-#[derive(Debug, Clone)]
-pub struct SignIn {
-    pub person: Person,
-    pub profile: Profile,
-    pub granted: Vec<String>,
-    pub aliases: Vec<Address>,
-    /// The generation that `sealed` was sealed for; it must follow the stored one.
-    pub generation: u64,
-    pub sealed: Vec<u8>,
 }
 
 /// Why an account was not added.
@@ -243,137 +220,8 @@ impl Store {
         .await
     }
 
-    /// Likewise, but only while the token that was refused is still the stored one: a sign-in that
-    /// came in between is not undone. Returns whether it was so.
-    pub async fn token_was_refused(
-        &self,
-        id: AccountId,
-        generation: u64,
-        why: &str,
-    ) -> Result<bool, StoreError> {
-        let standing = json(&Standing::NeedsSignIn(why.to_owned()))?;
-        self.change_accounts(move |connection| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "UPDATE account SET standing = ?1 WHERE id = ?2 AND EXISTS \
-                     (SELECT 1 FROM refresh_token WHERE account = ?2 AND generation = ?3)",
-                )
-                .bind(standing)
-                .bind(id.0.as_bytes().as_slice())
-                .bind(generation.cast_signed())
-                .execute(connection)
-                .await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await
-    }
-
-    /// The stored refresh token, read from the disk.
-    pub async fn sealed_token(&self, id: AccountId) -> Result<Option<StoredToken>, StoreError> {
-        let mut connection = self.read().await?;
-        let row = sqlx::query("SELECT * FROM refresh_token WHERE account = ?")
-            .bind(id.0.as_bytes().as_slice())
-            .fetch_optional(&mut *connection)
-            .await?;
-        Ok(row.as_ref().map(stored_token).transpose()?)
-    }
-
-    /// The accounts that have a stored token.
-    pub async fn accounts_with_token(&self) -> Result<Vec<AccountId>, StoreError> {
-        let mut connection = self.read().await?;
-        let rows = sqlx::query("SELECT account FROM refresh_token ORDER BY account")
-            .fetch_all(&mut *connection)
-            .await?;
-        Ok(rows.iter().map(|row| account_id(row, "account")).collect::<Result<_, _>>()?)
-    }
-
-    /// Puts the next token in place of the one of `from_generation`, which becomes the previous
-    /// one. `worked`: the previous one was used because the stored one was refused, so it is the
-    /// one to keep. `false`, and nothing is changed, when another token is stored by now.
-    pub async fn replace_token(
-        &self,
-        id: AccountId,
-        from_generation: u64,
-        sealed: Vec<u8>,
-        worked: Worked,
-    ) -> Result<bool, StoreError> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                // The token that has just worked is kept, until the new one has worked too.
-                let statement = match worked {
-                    Worked::Current => {
-                        "UPDATE refresh_token SET previous_generation = generation, \
-                         previous_sealed = sealed, generation = generation + 1, sealed = ? \
-                         WHERE account = ? AND generation = ?"
-                    }
-                    Worked::Previous => {
-                        "UPDATE refresh_token SET generation = generation + 1, sealed = ? \
-                         WHERE account = ? AND generation = ?"
-                    }
-                };
-                let done = sqlx::query(statement)
-                    .bind(sealed)
-                    .bind(id.0.as_bytes().as_slice())
-                    .bind(from_generation.cast_signed())
-                    .execute(connection)
-                    .await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await
-    }
-
-    /// Stores a sign-in whole: person, permissions, aliases, token; the account is ready. `false`,
-    /// and nothing is changed, when the account is gone, belongs to another person, or its token is
-    /// not the one before `sign_in.generation`.
-    pub async fn save_sign_in(&self, id: AccountId, sign_in: SignIn) -> Result<bool, StoreError> {
-        let SignIn { person, profile, granted, aliases, generation, sealed } = sign_in;
-        let (person, profile) = (json(&person)?, json(&profile)?);
-        let (granted, aliases) = (json(&granted)?, json(&aliases)?);
-        let standing = json(&Standing::Ready)?;
-        self.change_accounts(move |connection| {
-            Box::pin(async move {
-                let mut transaction = sqlx::Connection::begin(connection).await?;
-                let account = sqlx::query(
-                    "UPDATE account SET person = ?1, profile = ?2, granted = ?3, aliases = ?4, \
-                     standing = ?5 WHERE id = ?6 AND coalesce(person, ?1) = ?1",
-                )
-                .bind(person)
-                .bind(profile)
-                .bind(granted)
-                .bind(aliases)
-                .bind(standing)
-                .bind(id.0.as_bytes().as_slice())
-                .execute(&mut *transaction)
-                .await?;
-                if account.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                // A new sign-in ends the old chain of tokens: none before it is worth keeping.
-                let token = sqlx::query(
-                    "INSERT INTO refresh_token (account, generation, sealed) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (account) DO UPDATE SET generation = ?2, sealed = ?3, \
-                     previous_generation = NULL, previous_sealed = NULL \
-                     WHERE generation = ?2 - 1",
-                )
-                .bind(id.0.as_bytes().as_slice())
-                .bind(generation.cast_signed())
-                .bind(sealed)
-                .execute(&mut *transaction)
-                .await?;
-                if token.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                transaction.commit().await?;
-                Ok(true)
-            })
-        })
-        .await
-    }
-
     /// A change after which the picture in memory is drawn anew.
-    async fn change_accounts<T, F>(&self, change: F) -> Result<T, StoreError>
+    pub(super) async fn change_accounts<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: super::Change<T>,
@@ -397,13 +245,6 @@ impl Store {
         });
         task.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string().into())))
     }
-}
-
-/// Which refresh token Entra took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worked {
-    Current,
-    Previous,
 }
 
 fn new_password() -> Result<(Secret, Digest), StoreError> {
@@ -438,22 +279,12 @@ fn known(row: &SqliteRow) -> Result<Known, sqlx::Error> {
     Ok(Known { account: Arc::new(account), password })
 }
 
-fn stored_token(row: &SqliteRow) -> Result<StoredToken, sqlx::Error> {
-    let previous: Option<i64> = row.try_get("previous_generation")?;
-    let previous_sealed: Option<Vec<u8>> = row.try_get("previous_sealed")?;
-    Ok(StoredToken {
-        generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
-        sealed: row.try_get("sealed")?,
-        previous: previous.map(i64::cast_unsigned).zip(previous_sealed),
-    })
-}
-
-fn account_id(row: &SqliteRow, column: &'static str) -> Result<AccountId, sqlx::Error> {
+pub(super) fn account_id(row: &SqliteRow, column: &'static str) -> Result<AccountId, sqlx::Error> {
     let octets: &[u8] = row.try_get(column)?;
     Uuid::from_slice(octets).map(AccountId).map_err(|error| broken(column, error))
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Failed(error.to_string().into()))
 }
 
@@ -468,7 +299,9 @@ fn broken(column: &str, error: impl std::error::Error + Send + Sync + 'static) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Person;
     use crate::store::Room;
+    use crate::store::tokens::{SignIn, Worked};
 
     struct Fixture {
         store: Store,

@@ -14,6 +14,7 @@ pub mod accounts;
 mod password;
 mod schema;
 pub mod spool;
+pub mod tokens;
 mod writer;
 
 use std::fs::{self, File, TryLockError};

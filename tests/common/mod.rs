@@ -1,6 +1,8 @@
 //! A whole bridge for a test: sandbox, daemon parts in this process, and a signed-in account.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod daemon;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -69,18 +71,26 @@ pub fn configuration(state: &std::path::Path, sandbox: &Sandbox) -> Config {
 
 /// Adds the account and signs it in, as its user would in a browser. Returns the local password.
 pub async fn add_account(control: &Control, profile: Profile) -> String {
-    let address: Address = USER.parse().unwrap();
+    add_account_of(USER, control, profile).await
+}
+
+pub async fn add_account_of(user: &str, control: &Control, profile: Profile) -> String {
+    let address: Address = user.parse().unwrap();
     let request = Request::AddAccount { address, profile };
     let Reply::Password { password, .. } = control::handle(request, control).await else {
         panic!("not added")
     };
-    sign_in(control).await;
+    sign_in_as(user, control).await;
     password.expose().to_owned()
 }
 
 pub async fn sign_in(control: &Control) {
+    sign_in_as(USER, control).await;
+}
+
+pub async fn sign_in_as(user: &str, control: &Control) {
     let request = Request::BeginSignIn {
-        address: USER.parse().unwrap(),
+        address: user.parse().unwrap(),
         profile: None,
         way: Way::Browser { port: 1 },
     };

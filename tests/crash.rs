@@ -1,0 +1,307 @@
+//! The daemon is killed, everywhere and at any time, and started again: what it acknowledged is
+//! sent, failed or held, and nothing is sent twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::daemon::{Client, Daemon, Mail, NOT_OURS, Site};
+use common::{COLLEAGUE, PATIENCE, USER};
+use postbridge::account::Standing;
+use postbridge::sandbox::script::When;
+use postbridge::store::spool::{Entry, EntryId, Kind, State};
+
+const OUTSIDE: &str = "pradeep.gupta@fabrikam.example";
+const UNSEEN: &str = "megan.bowen@fabrikam.example";
+
+/// One recipient; several, one of them unnamed; a body in a file; one that Microsoft refuses.
+fn mails() -> Vec<Mail> {
+    vec![
+        Mail::new("one", &[COLLEAGUE], &[], 100),
+        Mail::new("several", &[COLLEAGUE, OUTSIDE], &[UNSEEN], 100),
+        Mail::new("large", &[OUTSIDE], &[], 300_000),
+        Mail::sent_as(NOT_OURS, "refused", &[OUTSIDE], &[], 100),
+    ]
+}
+
+/// What became of what was accepted.
+#[derive(Debug, Default, Clone, Copy)]
+struct Totals {
+    accepted: usize,
+    sent: usize,
+    failed: usize,
+    reports: usize,
+    held: usize,
+    /// Held ones that had gone, and those that had not.
+    held_gone: usize,
+    twice: usize,
+}
+
+impl Totals {
+    fn add(&mut self, other: Totals) {
+        self.accepted += other.accepted;
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.reports += other.reports;
+        self.held += other.held;
+        self.held_gone += other.held_gone;
+        self.twice += other.twice;
+    }
+}
+
+/// Past libtest's capture, so that a run leaves its numbers in the log.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Hands a mail in as a client does that does not give up: until it has read a 250.
+fn submit(site: &Site, daemon: &mut Daemon, mail: &Mail) -> EntryId {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let handed_in = Client::connect(daemon.address, &site.password)
+            .and_then(|mut client| client.submit(mail));
+        match handed_in {
+            Ok(id) => return id,
+            Err(error) => {
+                assert!(Instant::now() < deadline, "{error}: {}", daemon.log());
+                // Only death is an excuse.
+                daemon.ended();
+                *daemon = site.serve();
+            }
+        }
+    }
+}
+
+/// Compares what clients were promised with what the daemon knows and what was delivered.
+fn account_for(site: &Site, accepted: &[(Mail, EntryId)], entries: &[Entry]) -> Totals {
+    let by_id: HashMap<EntryId, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
+    let mut totals = Totals { accepted: accepted.len(), ..Totals::default() };
+    for (mail, id) in accepted {
+        let entry = by_id.get(id).unwrap_or_else(|| panic!("{mail:?} is lost"));
+        let copies = site.copies(&mail.subject);
+        let everybody = mail.to.iter().all(|to| copies.get(to) == Some(&1));
+        let nobody = copies.is_empty();
+        let once = copies.len() == mail.to.len() && everybody;
+        totals.twice += usize::from(copies.values().any(|&n| n > 1));
+        match entry.state {
+            State::Sent => assert!(once, "{} was sent, and yet: {copies:?}", mail.subject),
+            State::Failed => assert!(nobody, "{} failed, and yet: {copies:?}", mail.subject),
+            State::Held => {
+                assert!(once || nobody, "{} is held, and yet: {copies:?}", mail.subject);
+                assert!(entry.note.is_some());
+                totals.held_gone += usize::from(once);
+            }
+            odd => panic!("{} is {odd:?}", mail.subject),
+        }
+        totals.sent += usize::from(entry.state == State::Sent);
+        totals.failed += usize::from(entry.state == State::Failed);
+        totals.held += usize::from(entry.state == State::Held);
+    }
+    // Each failure has its one report, and each report's copy is the sender's own.
+    let reports: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::Report).collect();
+    totals.reports = reports.len();
+    assert_eq!(reports.len(), totals.failed, "{entries:?}");
+    let sent = reports.iter().filter(|entry| entry.state == State::Sent).count();
+    let held = reports.iter().filter(|entry| entry.state == State::Held).count();
+    assert_eq!(sent + held, reports.len(), "{reports:?}");
+    let copies = site.copies("Not delivered: refused");
+    assert!(copies.keys().all(|recipient| recipient == USER), "{copies:?}");
+    let copies = copies.values().sum::<usize>();
+    assert!((sent..=sent + held).contains(&copies), "{copies} of {sent} to {}", sent + held);
+    // What no client was promised is not there either.
+    assert_eq!(entries.len() - reports.len(), accepted.len(), "{entries:?}");
+    assert_eq!(totals.twice, 0);
+    totals
+}
+
+fn assert_still_signed_in(site: &Site) {
+    assert_eq!(site.at_rest().1.standing, Standing::Ready);
+}
+
+#[test]
+fn killed_at_any_request_it_loses_nothing_and_sends_nothing_twice() {
+    let undisturbed = {
+        let site = Site::new();
+        let mut daemon = site.serve();
+        let accepted: Vec<_> = mails()
+            .into_iter()
+            .map(|mail| {
+                let id = submit(&site, &mut daemon, &mail);
+                (mail, id)
+            })
+            .collect();
+        let entries = site.finish(&mut daemon);
+        let totals = account_for(&site, &accepted, &entries);
+        assert_eq!((totals.sent, totals.failed, totals.reports, totals.held), (3, 1, 1, 0));
+        site.requests()
+    };
+    // One refresh, one call for each mail and for the report.
+    assert_eq!(undisturbed, 6);
+
+    let mut all = Totals::default();
+    let mut kills = 0;
+    for when in [When::Before, When::After] {
+        for nth in 1..=undisturbed {
+            let site = Site::new();
+            let mut daemon = site.serve();
+            let first = daemon.pid();
+            site.kill_at(&daemon, nth, when);
+            let mut accepted = Vec::new();
+            for mail in mails() {
+                let id = submit(&site, &mut daemon, &mail);
+                accepted.push((mail, id));
+            }
+            let entries = site.finish(&mut daemon);
+            assert_ne!(daemon.pid(), first, "request {nth} never came");
+            let totals = account_for(&site, &accepted, &entries);
+            let journal = site.sandbox.world().journal.entries();
+            let killed = journal.iter().find(|request| request.fault.is_some()).unwrap();
+            if killed.path.ends_with("/token") {
+                // Before the first call: there was nothing to be in doubt about.
+                assert_eq!(totals.held, 0, "{entries:?}");
+            }
+            assert_still_signed_in(&site);
+            kills += 1;
+            all.add(totals);
+        }
+    }
+    say(&format!(
+        "killed at each of {undisturbed} requests, before and after, {kills} kills: {all:?}"
+    ));
+}
+
+#[test]
+fn a_mail_is_there_after_a_kill_right_behind_its_250() {
+    let site = Site::new();
+    let mut accepted = Vec::new();
+    for round in 0..5 {
+        let mut daemon = site.serve();
+        let mut client = Client::connect(daemon.address, &site.password).unwrap();
+        // One in a row of the database, one in a file.
+        for octets in [100, 200_000] {
+            let mail = Mail::new(&format!("behind-{round}-{octets}"), &[COLLEAGUE], &[], octets);
+            let id = client.submit(&mail).unwrap();
+            accepted.push((mail, id));
+        }
+        daemon.kill();
+    }
+    let mut daemon = site.serve();
+    let entries = site.finish(&mut daemon);
+    let totals = account_for(&site, &accepted, &entries);
+    assert_eq!(totals.sent + totals.held, 10);
+    say(&format!("killed behind the 250, 5 kills: {totals:?}"));
+}
+
+#[test]
+fn of_a_mail_whose_data_never_ended_nothing_is_there() {
+    let site = Site::new();
+    for octets in [100, 400_000] {
+        let mut daemon = site.serve();
+        let mut client = Client::connect(daemon.address, &site.password).unwrap();
+        let mail = Mail::new("half", &[COLLEAGUE], &[], octets);
+        client.begin(&mail).unwrap();
+        client.send(&mail.octets).unwrap();
+        if octets > 128 * 1024 {
+            // It has come as far as the disk before the knife falls.
+            let deadline = Instant::now() + PATIENCE;
+            while spooled_files(&site) == 0 {
+                assert!(Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        daemon.kill();
+    }
+    let mut daemon = site.serve();
+    assert!(site.finish(&mut daemon).is_empty());
+    assert_eq!(spooled_files(&site), 0);
+    assert!(site.sandbox.world().ledger.copies().is_empty());
+    let mut daemon = site.serve();
+    // The client comes again: its mail is a new one, and goes once.
+    let mail = Mail::new("half", &[COLLEAGUE], &[], 400_000);
+    let id = submit(&site, &mut daemon, &mail);
+    let entries = site.finish(&mut daemon);
+    assert_eq!(account_for(&site, &[(mail, id)], &entries).sent, 1);
+}
+
+fn spooled_files(site: &Site) -> usize {
+    std::fs::read_dir(site.state().join("spool")).unwrap().count()
+}
+
+#[test]
+fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
+    const KILLS: usize = 20;
+    const CLIENTS: usize = 4;
+    let site = Site::new();
+    let mut daemon = site.serve();
+    let address = Mutex::new(daemon.address);
+    let stop = AtomicBool::new(false);
+    let accepted = Mutex::new(Vec::new());
+    std::thread::scope(|threads| {
+        for client in 0..CLIENTS {
+            let (site, address, stop, accepted) = (&site, &address, &stop, &accepted);
+            threads.spawn(move || {
+                let mut session = None;
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let octets = if n % 5 == 0 { 200_000 } else { 2_000 };
+                    let mail =
+                        Mail::new(&format!("load-{client}-{n}"), &[OUTSIDE], &[UNSEEN], octets);
+                    let id = submit_through_kills(site, address, &mut session, &mail);
+                    accepted.lock().unwrap().push((mail, id));
+                }
+            });
+        }
+        for _ in 0..KILLS {
+            // The moment is what is tested: it waits for nothing.
+            let [chance, ..] = *uuid::Uuid::new_v4().as_bytes();
+            std::thread::sleep(Duration::from_millis(u64::from(chance)));
+            daemon.kill();
+            daemon = site.serve();
+            *address.lock().unwrap() = daemon.address;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.len() > CLIENTS, "there was no load: {}", accepted.len());
+    let entries = site.finish(&mut daemon);
+    let totals = account_for(&site, &accepted, &entries);
+    assert_eq!(totals.accepted, totals.sent + totals.held + totals.failed);
+    assert_still_signed_in(&site);
+    say(&format!("killed at random under load, {KILLS} kills: {totals:?}"));
+}
+
+/// Until a 250 is read, whatever dies meanwhile.
+fn submit_through_kills(
+    site: &Site,
+    address: &Mutex<SocketAddr>,
+    session: &mut Option<Client>,
+    mail: &Mail,
+) -> EntryId {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = *address.lock().unwrap();
+        let client = match session.take() {
+            Some(client) => Ok(client),
+            None => Client::connect(now, &site.password),
+        };
+        let handed_in = client.and_then(|mut client| Ok((client.submit(mail)?, client)));
+        match handed_in {
+            Ok((id, client)) => {
+                *session = Some(client);
+                return id;
+            }
+            Err(error) => {
+                assert!(Instant::now() < deadline, "{error}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Holds the direction table of `src/lib.rs`: who may name whom, read from the sources.
+//!
+//! A line added to [`MAY_NAME`] is a design decision. Unit tests at the end of a file are not read:
+//! they may set up what they like.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// They only compute, and name only each other.
+const PURE: [&str; 7] = ["account", "submission", "mime", "plan", "report", "retry", "secret"];
+
+/// Who, and whom beside the pure ones. A name with `::` allows that part alone.
+const MAY_NAME: [(&str, &[&str]); 13] = [
+    ("graph", &[]),
+    ("entra", &[]),
+    ("store", &[]),
+    ("smtp", &["store"]),
+    ("access", &["entra", "graph", "store"]),
+    ("execute", &["access", "entra", "graph", "store"]),
+    ("worker", &["execute", "store", "graph::pace"]),
+    ("control", &["access", "store", "entra::hint"]),
+    ("config", &["entra", "store", "smtp::limits"]),
+    (
+        "app",
+        &["access", "config", "control", "entra", "execute", "graph", "smtp", "store", "worker"],
+    ),
+    ("cli", &["access", "app", "config", "control", "entra", "sandbox", "smtp", "store"]),
+    ("sandbox", &[]),
+    ("main", &["cli"]),
+];
+
+/// What reaches outside the process, asks a clock or throws dice.
+const IMPURE: [&str; 12] = [
+    "tokio::",
+    "tokio_",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "sqlx",
+    "axum",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+];
+/// The same for the files between the folders, which do not even know the types.
+const IMPURE_IN_THE_MIDDLE: [&str; 6] =
+    ["std::net", "reqwest", "std::time::Instant", "rand::", "now_v7", "new_v4"];
+
+/// A library, and the only places that may know it.
+const KNOWN_ONLY_TO: [(&str, &[&str]); 6] = [
+    ("sqlx", &["store"]),
+    ("reqwest", &["graph", "entra", "sandbox", "cli"]),
+    ("axum", &["sandbox"]),
+    ("smtp_proto", &["smtp"]),
+    ("oauth2", &["entra"]),
+    ("mail_builder", &["report", "sandbox"]),
+];
+
+struct Source {
+    /// `src/store/spool.rs`
+    path: String,
+    /// `store`: the folder or the flat file below `src/`.
+    place: String,
+    /// Its `//!`.
+    head: String,
+    /// Lines without comments and unit tests, numbered from 1.
+    code: Vec<(usize, String)>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut directories = vec![root.join("src")];
+    while let Some(directory) = directories.pop() {
+        for file in fs::read_dir(directory).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(source(root, &path));
+            }
+        }
+    }
+    assert!(found.len() > 50, "only {} files were found", found.len());
+    found
+}
+
+fn source(root: &Path, path: &Path) -> Source {
+    let text = fs::read_to_string(path).unwrap();
+    let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    let below = path.strip_prefix("src/").unwrap();
+    let place = below.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+    let head = text.lines().take_while(|line| line.starts_with("//!")).collect::<String>();
+    let code = text
+        .lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .map(|(at, line)| (at + 1, without_comment(line).to_owned()))
+        .collect();
+    Source { path, place, head, code }
+}
+
+/// Good enough for code under rustfmt: a comment has a space before it or begins the line.
+fn without_comment(line: &str) -> &str {
+    if line.trim_start().starts_with("//") {
+        return "";
+    }
+    line.split_once(" // ").map_or(line, |(code, _)| code)
+}
+
+impl Source {
+    fn is_in_the_middle(&self) -> bool {
+        PURE.contains(&self.place.as_str())
+    }
+
+    /// Everything of ours that a line names, as `store::spool`.
+    fn names(line: &str) -> Vec<String> {
+        line.match_indices("crate::")
+            .map(|(at, name)| {
+                let rest = &line[at + name.len()..];
+                let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+                let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+                rest[..end].trim_end_matches(':').to_owned()
+            })
+            .collect()
+    }
+}
+
+fn may_name(place: &str, name: &str) -> bool {
+    let of = name.split("::").next().unwrap_or_default();
+    if of == place {
+        return true;
+    }
+    let Some((_, allowed)) = MAY_NAME.iter().find(|(who, _)| *who == place) else {
+        return PURE.contains(&place) && PURE.contains(&of);
+    };
+    let fits = |allowed: &&str| name == *allowed || name.starts_with(&format!("{allowed}::"));
+    // The sandbox stands for somebody else: it does not even share our notions.
+    (place != "sandbox" && PURE.contains(&of)) || allowed.iter().any(fits)
+}
+
+fn assert_none(broken: Vec<String>) {
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn every_name_points_down() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| source.path != "src/lib.rs") {
+        for (at, line) in &source.code {
+            for name in Source::names(line) {
+                if !may_name(&source.place, &name) {
+                    broken.push(format!(
+                        "{}:{at}: {} may not name {name}",
+                        source.path, source.place
+                    ));
+                }
+            }
+            // Ways around the words that are read here.
+            let flat = source.path.matches('/').count() == 1;
+            let around = line.contains("super::super") || (flat && line.contains("super::"));
+            if around || line.contains("postbridge::") && source.place != "main" {
+                broken.push(format!("{}:{at}: say crate::…", source.path));
+            }
+        }
+    }
+    assert_none(broken);
+}
+
+#[test]
+fn pure_files_do_nothing_but_compute() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let says_so = source.head.contains("Pure");
+        let middle = source.is_in_the_middle();
+        if !says_so && !middle {
+            continue;
+        }
+        for (at, line) in &source.code {
+            let banned =
+                IMPURE.iter().chain(middle.then_some(&IMPURE_IN_THE_MIDDLE).into_iter().flatten());
+            for word in banned.filter(|word| line.contains(**word)) {
+                broken.push(format!("{}:{at}: a pure file names {word}", source.path));
+            }
+        }
+    }
+    assert_none(broken);
+}
+
+#[test]
+fn a_library_is_known_where_its_party_is_spoken_to() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (library, places) in KNOWN_ONLY_TO {
+            let path = format!("{library}::");
+            let knows = |(_, line): &&(usize, String)| line.contains(&path);
+            if !places.contains(&source.place.as_str())
+                && let Some((at, _)) = source.code.iter().find(knows)
+            {
+                broken.push(format!("{}:{at}: {library} is for {places:?}", source.path));
+            }
+        }
+    }
+    assert_none(broken);
+}
+
+/// What cannot be taken back is called from one place, and so is what leads there.
+#[test]
+fn only_execute_sends_and_only_the_worker_retries() {
+    let sources = sources();
+    let mut sending = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.place == "graph") {
+        let mut function = None;
+        for (_, line) in &source.code {
+            if let Some((_, rest)) = line.split_once("pub async fn ") {
+                function = rest.split(['(', '<']).next().map(str::to_owned);
+            }
+            if line.contains(".call(Effect::Irreversible") {
+                sending.insert(function.clone().unwrap());
+            }
+        }
+    }
+    assert!(sending.contains("send_mime"), "{sending:?}");
+
+    let mut rules: Vec<(String, &str)> =
+        sending.iter().map(|name| (format!(".{name}("), "execute")).collect();
+    rules.push((".begin_sending(".to_owned(), "execute"));
+    rules.push((".attempt(".to_owned(), "worker"));
+    rules.push((".claim(".to_owned(), "worker"));
+    rules.push(("crate::retry".to_owned(), "worker"));
+    let mut broken = Vec::new();
+    for source in sources.iter().filter(|source| source.place != "sandbox") {
+        for (at, line) in &source.code {
+            for (call, place) in &rules {
+                if line.contains(call.as_str()) && source.place != *place {
+                    broken.push(format!("{}:{at}: {call} is for {place} alone", source.path));
+                }
+            }
+        }
+    }
+    assert_none(broken);
+}
+
+#[test]
+fn every_place_is_in_the_table_and_says_what_it_is() {
+    let sources = sources();
+    let mut broken = Vec::new();
+    for source in &sources {
+        let known = source.place == "lib"
+            || source.is_in_the_middle()
+            || MAY_NAME.iter().any(|(place, _)| *place == source.place);
+        if !known {
+            broken.push(format!("{}: {} is not in the table", source.path, source.place));
+        }
+        if source.head.is_empty() {
+            broken.push(format!("{}: does not say what it is", source.path));
+        }
+    }
+    let places: BTreeSet<&str> = sources.iter().map(|source| source.place.as_str()).collect();
+    for place in PURE.iter().chain(MAY_NAME.iter().map(|(place, _)| place)) {
+        if !places.contains(place) {
+            broken.push(format!("the table speaks of {place}, which is not there"));
+        }
+    }
+    assert_none(broken);
+}
