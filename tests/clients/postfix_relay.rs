@@ -138,3 +138,9 @@ async fn many_refused_mails_on_a_cached_connection_delay_no_other() {
     postfix.drained().await;
     assert!(!postfix.log().contains("status=deferred"));
 }
+
+#[test]
+fn the_readme_says_of_postfix_what_is_tested_here() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(include_str!("../data/clients/postfix-relayhost.cf")));
+}
