@@ -148,10 +148,7 @@ impl Worker {
         match ended {
             Ended::Sent => Outcome::Sent,
             Ended::Unknown { note } => Outcome::Held { note },
-            Ended::AccountWaits { news, note } => {
-                if news && let Err(error) = self.store.needs_sign_in(entry.account, &note).await {
-                    tracing::error!(%error, "the account's standing could not be written");
-                }
+            Ended::AccountWaits { note } => {
                 Outcome::Later { due_at: now, waited: Duration::ZERO, note }
             }
             Ended::Later { after, throttled, note } => {

@@ -8,8 +8,12 @@ mod common;
 
 #[path = "clients/curl.rs"]
 mod curl;
+#[path = "clients/demo.rs"]
+mod demo;
 #[path = "clients/esmtp.rs"]
 mod esmtp;
+#[path = "clients/git_send_email.rs"]
+mod git_send_email;
 #[path = "clients/msmtp.rs"]
 mod msmtp;
 #[path = "clients/neomutt.rs"]

@@ -198,6 +198,31 @@ fn a_mail_is_there_after_a_kill_right_behind_its_250() {
     say(&format!("killed behind the 250, 5 kills: {totals:?}"));
 }
 
+/// The knife falls somewhere between the last octet and the 250.
+#[test]
+fn a_client_that_saw_no_250_comes_again_and_its_mail_goes_once() {
+    let site = Site::new();
+    let mut daemon = site.serve();
+    let mut accepted = Vec::new();
+    for round in 0..12_u64 {
+        let octets = if round % 2 == 0 { 100 } else { 200_000 };
+        let mail = Mail::new(&format!("unanswered-{round}"), &[COLLEAGUE], &[UNSEEN], octets);
+        let mut client = Client::connect(daemon.address, &site.password).unwrap();
+        client.begin(&mail).unwrap();
+        client.send(&format!("{}.\r\n", mail.octets)).unwrap();
+        // The moment is what is tested.
+        std::thread::sleep(Duration::from_micros(round / 2 * 400));
+        daemon.kill();
+        daemon = site.serve();
+        let id = submit(&site, &mut daemon, &mail);
+        accepted.push((mail, id));
+    }
+    let entries = site.finish(&mut daemon);
+    let totals = account_for(&site, &accepted, &entries);
+    assert_eq!(totals.sent + totals.held, 12);
+    say(&format!("killed before the 250 was read, 12 kills: {totals:?}"));
+}
+
 #[test]
 fn of_a_mail_whose_data_never_ended_nothing_is_there() {
     let site = Site::new();

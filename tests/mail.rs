@@ -427,3 +427,39 @@ async fn no_mailbox_ever_has_more_in_flight_than_microsoft_allows() {
     assert_eq!(ledger["throttled"], json!([]));
     assert_eq!(bridge.delivered().await.len(), 30);
 }
+
+/// Damage on the disk, or a key that is not this account's.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_of_an_account_whose_token_cannot_be_opened_waits_for_its_user() {
+    let bridge = TestBridge::start().await;
+    let store = &bridge.running.control.store;
+    let damage = store.write(|connection| {
+        Box::pin(async move {
+            sqlx::query("UPDATE refresh_token SET sealed = x'01'").execute(connection).await?;
+            Ok(())
+        })
+    });
+    damage.await.unwrap();
+    fault(&bridge, &[1], json!("expire_tokens")).await;
+    let id = bridge.submit_short(&[COLLEAGUE], "damaged").await;
+    let why = once_it_needs_sign_in(&bridge).await;
+    assert!(why.contains("postbridge account signin"), "{why}");
+    assert_eq!(once_put_off(&bridge, id).await.attempts, 1);
+    common::sign_in(&bridge.running.control).await;
+    assert_eq!(bridge.once(id, State::Sent).await.attempts, 2);
+}
+
+/// The refusal of the old token comes when its user has signed in again already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_refusal_does_not_undo_a_new_sign_in() {
+    let bridge = TestBridge::start().await;
+    let denied = answer(403, "ErrorAccessDenied", None);
+    let rule = |act: Value| json!({"route": "/v1.0/me/sendMail", "nth": [1], "do": act});
+    let script = json!({"faults": [rule(json!({"delay_ms": 500})), rule(denied)]});
+    bridge.post("/_sandbox/faults", script).await;
+    let id = bridge.submit_short(&[COLLEAGUE], "late").await;
+    bridge.once(id, State::Sending).await;
+    common::sign_in(&bridge.running.control).await;
+    assert_eq!(bridge.once(id, State::Sent).await.attempts, 2);
+    assert_eq!(standing(&bridge).await, Standing::Ready);
+}

@@ -54,7 +54,8 @@ pub enum AccessError {
     /// It may work later; not before `after`, when that is given.
     #[error("{why}")]
     Later { after: Option<Duration>, why: String },
-    /// Only the user can go on; the text says how. Mail waits.
+    /// Only the user can go on; the text says how. Mail waits: the account's standing says so by
+    /// now, unless another sign-in came in between.
     #[error("{why}")]
     NeedsSignIn { why: String },
 }
@@ -214,6 +215,20 @@ impl Access {
         self.token(account, Some(stale.serial)).await
     }
 
+    /// Graph said, with this token, that nothing of the account will work until its user acts. Not
+    /// so when another token came since: it may be the one of a new sign-in.
+    pub async fn stopped(
+        &self,
+        account: AccountId,
+        with: &AccessToken,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let slot = self.slot(account);
+        let _turn = slot.turn.lock().await;
+        let is_the_last = slot.state().serial == with.serial;
+        if is_the_last { self.inner.store.needs_sign_in(account, why).await } else { Ok(()) }
+    }
+
     async fn token(
         &self,
         account: AccountId,
@@ -299,10 +314,14 @@ impl Access {
             // Asking again would only be refused again, and counted.
             Standing::NeedsSignIn(why) => return Err(needs_sign_in(why.clone())),
         }
-        let stored = inner.store.sealed_token(id).await?.ok_or_else(never)?;
+        let Some(stored) = inner.store.sealed_token(id).await? else {
+            let why = never();
+            inner.store.needs_sign_in(id, &why.to_string()).await?;
+            return Err(why);
+        };
         let generation = stored.generation;
         let scopes = account.profile.scopes();
-        let (mut grant, worked) = match self.ask(id, &stored, scopes).await? {
+        let (mut grant, worked) = match self.ask(id, &stored, scopes).await {
             Ok(answer) => answer,
             Err(Failure::Later { after, why }) => return Err(AccessError::Later { after, why }),
             Err(Failure::NeedsSignIn { why, .. } | Failure::Refused { why }) => {
@@ -334,28 +353,31 @@ impl Access {
         id: AccountId,
         stored: &StoredToken,
         scopes: &[&str],
-    ) -> Result<Result<(Grant, Worked), Failure>, AccessError> {
+    ) -> Result<(Grant, Worked), Failure> {
         let Inner { entra, seal, .. } = &*self.inner;
-        let token = seal
-            .open(id, stored.generation, &Sealed(stored.sealed.clone()))
-            .map_err(|unopened| needs_sign_in(format!("{unopened}; sign in again.")))?;
+        let token = seal.open(id, stored.generation, &Sealed(stored.sealed.clone())).map_err(
+            |unopened| {
+                let why = format!("{unopened}; sign in again.");
+                Failure::NeedsSignIn { token_is_dead: true, why }
+            },
+        )?;
         let failure = match entra.refresh(&token, scopes).await {
-            Ok(grant) => return Ok(Ok((grant, Worked::Current))),
+            Ok(grant) => return Ok((grant, Worked::Current)),
             Err(failure) => failure,
         };
         if !matches!(failure, Failure::NeedsSignIn { token_is_dead: true, .. }) {
-            return Ok(Err(failure));
+            return Err(failure);
         }
         let previous = stored.previous.as_ref().and_then(|(generation, sealed)| {
             seal.open(id, *generation, &Sealed(sealed.clone())).ok()
         });
-        let Some(previous) = previous else { return Ok(Err(failure)) };
-        Ok(match entra.refresh(&previous, scopes).await {
+        let Some(previous) = previous else { return Err(failure) };
+        match entra.refresh(&previous, scopes).await {
             Ok(grant) => Ok((grant, Worked::Previous)),
             // No verdict yet on the previous one: then there is none on the account.
             Err(later @ Failure::Later { .. }) => Err(later),
             Err(_) => Err(failure),
-        })
+        }
     }
 
     /// Forgets what is in memory of an account that was removed.

@@ -232,14 +232,18 @@ impl Demo {
         ] {
             println!("  {name:<13} {value}");
         }
+        // Quirk(curl): it sends line ends as they are, and a bare LF is refused.
         println!("\nOr from a shell:\n");
         println!(
-            "  curl --url smtps://localhost:{tls} --cacert {ca} \\\n    --user '{USER}:{password}' \\\n    \
-             --mail-from {USER} --mail-rcpt {COLLEAGUE} \\\n    --crlf --upload-file - <<< $'Subject: from curl\\n\\nHello'\n"
+            "  printf 'Subject: from curl\\r\\n\\r\\nHello\\r\\n' |\n    \
+             curl -sS --url smtps://localhost:{tls} --cacert '{ca}' \\\n    \
+             --user '{USER}:{password}' \\\n    \
+             --mail-from {USER} --mail-rcpt {COLLEAGUE} --upload-file -\n"
         );
         println!(
-            "  swaks --server localhost:{starttls} --tls --tls-ca-path {ca} \\\n    --auth PLAIN --auth-user {USER} \
-             --auth-password {password} \\\n    --from {USER} --to {COLLEAGUE}\n"
+            "  swaks --server localhost:{starttls} --tls --tls-verify --tls-ca-path '{ca}' \\\n    \
+             --auth PLAIN --auth-user {USER} --auth-password {password} \\\n    \
+             --from {USER} --to {COLLEAGUE}\n"
         );
         println!(
             "Ctrl-C ends it{}.",

@@ -35,9 +35,17 @@ pub fn say(error: &anyhow::Error) -> ExitCode {
                 .render_report(&mut text, config);
         eprintln!("postbridge: {}", if drawn.is_ok() { text } else { config.to_string() });
     } else {
-        eprintln!("postbridge: {error:#}");
+        eprintln!("postbridge: {}", sentence(error));
     }
     ExitCode::from(status(error))
+}
+
+/// An error with its causes; a cause that is quoted already is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// The status of an error.

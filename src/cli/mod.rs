@@ -103,8 +103,8 @@ fn start_log(level: &str) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false);
-    // Libraries below us tell headers and octets at debug and trace, and with them tokens and mail:
-    // whatever `RUST_LOG` asks for, there is never more of them than their warnings.
+    // What libraries below us tell at debug and trace is theirs to change, and octets of a mail or a
+    // token could be in it: whatever `RUST_LOG` asks for, there is never more than their warnings.
     let ceiling = Targets::new()
         .with_target("postbridge", LevelFilter::TRACE)
         .with_default(LevelFilter::WARN);

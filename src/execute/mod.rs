@@ -36,9 +36,9 @@ pub enum Ended {
     Sent,
     /// Nothing happened. `throttled`: the whole mailbox is to be left alone for `after`.
     Later { after: Option<Duration>, throttled: bool, note: String },
-    /// Nothing happened, and nothing of this account will until a person does something. `news`:
-    /// Graph said so, and the account's standing does not yet.
-    AccountWaits { news: bool, note: String },
+    /// Nothing happened, and nothing of this account will until a person does something. Its standing
+    /// says so already.
+    AccountWaits { note: String },
     /// It will never go.
     Failed(Refused),
     /// Nobody knows whether it went.
@@ -128,7 +128,13 @@ impl Executor {
                     token = self.access.renew(account, &token).await?;
                     renewed = true;
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => {
+                    if let Failure::Account { why, .. } = &failure {
+                        let stopped = self.access.stopped(account, &token, why).await;
+                        stopped.map_err(|error| later(error.to_string()))?;
+                    }
+                    return Err(failure.into());
+                }
             }
         }
     }
@@ -144,8 +150,7 @@ impl From<AccessError> for Ended {
             AccessError::Later { after, why } => {
                 Ended::Later { after, throttled: false, note: why }
             }
-            // `access` has written it down, unless another sign-in came in between.
-            AccessError::NeedsSignIn { why } => Ended::AccountWaits { news: false, note: why },
+            AccessError::NeedsSignIn { why } => Ended::AccountWaits { note: why },
         }
     }
 }
@@ -164,7 +169,7 @@ impl From<Failure> for Ended {
                 Ended::Later { after, throttled, note: why }
             }
             Failure::TokenRefused { why } => later(why),
-            Failure::Account { why, .. } => Ended::AccountWaits { news: true, note: why },
+            Failure::Account { why, .. } => Ended::AccountWaits { note: why },
             Failure::Unknown { why } => Ended::Unknown { note: why },
             Failure::Never { status, code, why } => {
                 let enhanced = enhanced_status(status, &code);

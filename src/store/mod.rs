@@ -130,15 +130,17 @@ impl Store {
             schema::MigrateError::Newer => OpenError::Newer { path: path.clone() },
             schema::MigrateError::Failed(source) => database(source),
         })?;
+        // From here on the database is there: one that is missing must not be made anew, empty.
+        let options = options.create_if_missing(false);
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+            .connect_lazy_with(options.clone().read_only(true));
 
         let spool = spool::Shared::open(directory, room, &mut connection)
             .await
             .map_err(|error| OpenError::Unusable { path: directory.to_owned(), source: error })?;
         let accounts = accounts::Shared::open(&mut connection).await.map_err(database)?;
-        let writer = writer::Writer::start(connection);
+        let writer = writer::Writer::start(connection, options);
         let inner = Inner {
             directory: directory.to_owned(),
             writer,

@@ -16,7 +16,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -36,15 +36,48 @@ use super::{Room, Store, StoreError, die};
 use crate::account::{Account, AccountId};
 use crate::submission::Envelope;
 
-/// Mails up to this many octets are rows (one fsync, shared by all who wait); larger ones are files.
-/// `benches/accept.rs` prints what either costs.
-pub const ROW_OCTETS_MAX: usize = 128 * 1024;
+/// Mails up to this many octets are rows (one fsync, shared by all who wait, but written twice);
+/// larger ones are files (written once, with syncs of their own). `benches/spool.rs` prints what
+/// either costs.
+pub const ROW_OCTETS_MAX: usize = 64 * 1024;
+/// A mail on its way in is kept in memory up to here, so that most files are written in one go.
+const MEMORY_OCTETS_MAX: usize = 128 * 1024;
+
+/// The condition of the index `entry_due`, word for word: SQLite uses it for no query that does not
+/// repeat it, and reads the whole spool instead.
+macro_rules! on_its_way {
+    () => {
+        "state IN ('queued', 'attempting', 'sending')"
+    };
+}
 
 /// How long the same mail, handed in again, is the mail we already have.
 const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// The same for mails with neither a Message-ID nor a Date: those of a script that says the same
 /// each hour are different mails, those of a device that lost our 250 come within minutes.
 const REPEAT_WINDOW_ANONYMOUS: Duration = Duration::from_secs(15 * 60);
+
+/// The accounts that have mail queued, and since when. Asked after every mail, so it goes from account
+/// to account by way of the index, past all that wait in between.
+const DUE: &str = concat!(
+    "WITH RECURSIVE waiting (account) AS (SELECT min(account) FROM entry WHERE ",
+    on_its_way!(),
+    " UNION ALL SELECT (SELECT min(account) FROM entry WHERE account > waiting.account AND ",
+    on_its_way!(),
+    ") FROM waiting WHERE waiting.account IS NOT NULL), \
+     next (account, due_at) AS (SELECT account, (SELECT min(due_at) FROM entry \
+     WHERE account = waiting.account AND state = 'queued' AND ",
+    on_its_way!(),
+    ") FROM waiting WHERE account IS NOT NULL) \
+     SELECT account, due_at FROM next WHERE due_at IS NOT NULL",
+);
+
+const CLAIM: &str = concat!(
+    "UPDATE entry SET state = 'attempting', attempts = attempts + 1, due_at = ?1 \
+     WHERE id IN (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND ",
+    on_its_way!(),
+    " AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) RETURNING *",
+);
 
 /// The name of an entry: in the 250, in every log line, in the Message-ID that we add.
 ///
@@ -316,15 +349,21 @@ pub struct Incoming {
     id: EntryId,
     hash: digest::Context,
     octets: Vec<u8>,
-    file: Option<PartFile>,
+    file: Option<(PartFile, tokio::fs::File)>,
     size: u64,
 }
 
-/// A file of the spool that no entry speaks of yet.
+/// The name of a file that no entry speaks of yet; the file goes with it.
 struct PartFile {
     path: PathBuf,
-    file: tokio::fs::File,
     keep: bool,
+}
+
+impl PartFile {
+    fn create(path: PathBuf) -> io::Result<(PartFile, fs::File)> {
+        let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        Ok((PartFile { path, keep: false }, file))
+    }
 }
 
 impl Drop for PartFile {
@@ -340,20 +379,18 @@ impl Incoming {
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
         self.hash.update(octets);
         self.size += octets.len() as u64;
-        if let Some(part) = &mut self.file {
-            part.file.write_all(octets).await?;
-        } else if self.octets.len() + octets.len() <= ROW_OCTETS_MAX {
+        if let Some((_, file)) = &mut self.file {
+            file.write_all(octets).await?;
+        } else if self.octets.len() + octets.len() <= MEMORY_OCTETS_MAX {
             self.octets.extend_from_slice(octets);
         } else {
             let path = self.store.inner.spool.file(self.id);
-            let mut options = fs::OpenOptions::new();
-            options.create_new(true).write(true).mode(0o600);
-            let file = tokio::fs::OpenOptions::from(options).open(&path).await?;
-            let mut part = PartFile { path, file, keep: false };
-            part.file.write_all(&self.octets).await?;
-            part.file.write_all(octets).await?;
+            let (part, file) = blocking(move || PartFile::create(path)).await?;
+            let mut file = tokio::fs::File::from_std(file);
+            file.write_all(&self.octets).await?;
+            file.write_all(octets).await?;
             self.octets = Vec::new();
-            self.file = Some(part);
+            self.file = Some((part, file));
         }
         Ok(())
     }
@@ -378,9 +415,25 @@ impl Incoming {
     async fn put_on_disk(self, envelope: String, named: bool) -> Result<Receipt, SpoolError> {
         let Incoming { store, account, id, hash, octets, file, size } = self;
         store.room(size)?;
-        let file = match file {
-            Some(part) => Some(sync(part, &store.inner.spool.directory).await?),
-            None => None,
+        let directory = store.inner.spool.directory.clone();
+        let (file, octets) = match file {
+            Some((part, mut file)) => {
+                file.flush().await?;
+                let file = file.into_std().await;
+                blocking(move || sync(&file, &directory)).await?;
+                (Some(part), None)
+            }
+            None if octets.len() > ROW_OCTETS_MAX => {
+                let path = store.inner.spool.file(id);
+                let write = move || {
+                    let (part, mut file) = PartFile::create(path)?;
+                    file.write_all(&octets)?;
+                    sync(&file, &directory)?;
+                    Ok(part)
+                };
+                (Some(blocking(write).await?), None)
+            }
+            None => (None, Some(octets)),
         };
         let mut digest = digest::Context::new(&digest::SHA256);
         digest.update(account.0.as_bytes());
@@ -398,7 +451,7 @@ impl Incoming {
             digest,
             repeat_until: now.saturating_add(window).unwrap_or(now),
             accepted_at: now,
-            octets: if file.is_some() { None } else { Some(octets) },
+            octets,
         };
         // Counted before it is committed, or the worker could take it off before it was put on.
         store.inner.spool.waiting_octets.fetch_add(size, Ordering::Relaxed);
@@ -418,12 +471,20 @@ impl Incoming {
 }
 
 /// Puts a file's octets and its name on disk.
-async fn sync(mut part: PartFile, directory: &Path) -> Result<PartFile, SpoolError> {
-    part.file.flush().await?;
-    part.file.sync_all().await.unwrap_or_else(|error| die(&error));
-    let directory = tokio::fs::File::open(directory).await?;
-    directory.sync_all().await.unwrap_or_else(|error| die(&error));
-    Ok(part)
+fn sync(file: &fs::File, directory: &Path) -> io::Result<()> {
+    file.sync_all().unwrap_or_else(|error| die(&error));
+    let directory = fs::File::open(directory)?;
+    directory.sync_all().unwrap_or_else(|error| die(&error));
+    Ok(())
+}
+
+/// Runs what waits for the disk where it keeps nobody else waiting.
+async fn blocking<T, F>(work: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> io::Result<T> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 struct NewEntry {
@@ -443,10 +504,12 @@ impl NewEntry {
         let now = self.accepted_at.as_millisecond();
         // The row and its octets are two statements without a savepoint around them: a failure of
         // the second that spares the transaction cannot happen (the key is new, the row is there).
+        // One string, so that it is one errand to the thread that SQLite runs on.
         let inserted = sqlx::query(
             "INSERT INTO entry (id, account, kind, envelope, size, digest, repeat_until, accepted_at, state, due_at) \
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?8 WHERE NOT EXISTS \
-             (SELECT 1 FROM entry WHERE digest = ?6 AND state <> 'failed' AND repeat_until > ?8)",
+             (SELECT 1 FROM entry WHERE digest = ?6 AND state <> 'failed' AND repeat_until > ?8); \
+             INSERT INTO body (entry, octets) SELECT ?1, ?9 WHERE ?9 IS NOT NULL AND changes() > 0",
         )
         .bind(self.id.to_string())
         .bind(self.account.0.as_bytes().as_slice())
@@ -456,6 +519,7 @@ impl NewEntry {
         .bind(&self.digest)
         .bind(self.repeat_until.as_millisecond())
         .bind(now)
+        .bind(self.octets)
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {
@@ -467,13 +531,6 @@ impl NewEntry {
             .fetch_one(connection)
             .await?;
             return Ok(Receipt { id: decode(first.parse())?, repeat: true });
-        }
-        if let Some(octets) = self.octets {
-            sqlx::query("INSERT INTO body (entry, octets) VALUES (?, ?)")
-                .bind(self.id.to_string())
-                .bind(octets)
-                .execute(connection)
-                .await?;
         }
         Ok(Receipt { id: self.id, repeat: false })
     }
@@ -531,11 +588,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Vec<AccountId>, Option<Timestamp>), StoreError> {
         let mut connection = self.read().await?;
-        let rows = sqlx::query(
-            "SELECT account, min(due_at) AS due_at FROM entry WHERE state = 'queued' GROUP BY account",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+        let rows = sqlx::query(DUE).fetch_all(&mut *connection).await?;
         let mut accounts = Vec::new();
         let mut next: Option<i64> = None;
         for row in rows {
@@ -560,17 +613,13 @@ impl Store {
     ) -> Result<Vec<Entry>, StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
-                let rows = sqlx::query(
-                    "UPDATE entry SET state = 'attempting', attempts = attempts + 1, due_at = ?1 \
-                     WHERE id IN (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' \
-                                  AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) RETURNING *",
-                )
-                .bind(again_at.as_millisecond())
-                .bind(account.0.as_bytes().as_slice())
-                .bind(now.as_millisecond())
-                .bind(most)
-                .fetch_all(connection)
-                .await?;
+                let rows = sqlx::query(CLAIM)
+                    .bind(again_at.as_millisecond())
+                    .bind(account.0.as_bytes().as_slice())
+                    .bind(now.as_millisecond())
+                    .bind(most)
+                    .fetch_all(connection)
+                    .await?;
                 let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
                 entries.sort_by_key(|entry| entry.id);
                 Ok(entries)
@@ -971,6 +1020,20 @@ mod tests {
         assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [first.id()]);
         store.settle(&entries[0], Outcome::Sent).await.unwrap();
         store.room(600).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_found_without_reading_the_whole_spool() {
+        let directory = directory();
+        let store = store(directory.path()).await;
+        let mut connection = store.read().await.unwrap();
+        for query in [DUE, CLAIM] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+            let plan = sqlx::query(explain).fetch_all(&mut *connection).await.unwrap();
+            let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert!(steps.iter().any(|step| step.contains("INDEX entry_due")), "{steps:#?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN entry")), "{steps:#?}");
+        }
     }
 
     #[tokio::test]

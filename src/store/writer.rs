@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, die, schema};
@@ -36,9 +37,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Writer {
+    /// `options` open another connection where `connection` is no longer to be relied on.
+    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Writer {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
-        let task = tokio::spawn(run(connection, waiting));
+        let task = tokio::spawn(run(connection, options, waiting));
         tokio::spawn(async {
             if let Err(error) = task.await
                 && error.is_panic()
@@ -86,23 +88,52 @@ fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
 }
 
-async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<(Job, Answer)>) {
+async fn run(
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    mut waiting: mpsc::Receiver<(Job, Answer)>,
+) {
+    let mut open = Some(connection);
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let mut answers = Vec::with_capacity(batch.len());
-        let outcome = commit(&mut connection, &mut batch, &mut answers).await;
-        let outcome = outcome.map_err(|error| {
-            if schema::is_failed_fsync(&error) {
-                die(&error);
+        let outcome = match connected(&mut open, &options).await {
+            Ok(connection) => commit(connection, &mut batch, &mut answers).await,
+            Err(error) => {
+                answers.extend(batch.drain(..).map(|(_, refuse)| refuse));
+                Err(error)
+            }
+        };
+        if let Err(error) = &outcome {
+            if schema::is_failed_fsync(error) {
+                die(error);
             }
             tracing::warn!(%error, changes = answers.len(), "a commit failed; nothing of it was kept");
-            StoreError::from(error)
-        });
+            // On a full disk SQLite ends the transaction by itself, and every savepoint with it,
+            // while sqlx still counts them and would begin no other. A new connection is in none.
+            if let Some(connection) = open.take() {
+                let _ = connection.close().await;
+            }
+        }
+        let outcome = outcome.map_err(StoreError::from);
         for answer in answers {
             answer(outcome.clone());
         }
     }
-    let _ = connection.close().await;
+    if let Some(connection) = open {
+        let _ = connection.close().await;
+    }
+}
+
+/// The connection, or another one in its place.
+async fn connected<'o>(
+    open: &'o mut Option<SqliteConnection>,
+    options: &SqliteConnectOptions,
+) -> Result<&'o mut SqliteConnection, sqlx::Error> {
+    match open {
+        Some(connection) => Ok(connection),
+        None => Ok(open.insert(options.connect().await?)),
+    }
 }
 
 /// Runs the changes in one transaction. On an error nothing of it is kept, and `answers` holds an

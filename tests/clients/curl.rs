@@ -24,7 +24,17 @@ fn curl(program: &Path, scene: &Scene, kind: Kind, mechanism: &str) -> Command {
     command.args(["--silent", "--show-error", "--verbose", "--ssl-reqd", "--noproxy", "*"]);
     command.args(["--login-options", &format!("AUTH={mechanism}"), "--url", &url]);
     command.arg("--cacert").arg(scene.ca()).arg("--config").arg(secret);
-    command.args(["--mail-from", USER, "--mail-rcpt", COLLEAGUE, "--mail-rcpt", OTHER]);
+    // RFC 4954 §5: AUTH= in MAIL.
+    command.args([
+        "--mail-auth",
+        USER,
+        "--mail-from",
+        USER,
+        "--mail-rcpt",
+        COLLEAGUE,
+        "--mail-rcpt",
+        OTHER,
+    ]);
     command
 }
 

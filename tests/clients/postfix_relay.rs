@@ -117,3 +117,30 @@ async fn a_mail_that_postfix_splits_arrives_once_at_each_of_many_recipients() {
     let accepted = scene.bridge.running.control.store.entries(None, 100).await.unwrap();
     assert_eq!(accepted.len(), 5);
 }
+
+/// A connection is shared by all who mail through Postfix. What some do wrong is answered for good to
+/// each of them, and nobody else's mail waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_refused_mails_on_a_cached_connection_delay_no_other() {
+    let scene = Scene::set().await;
+    let Some(postfix) = Postfix::new(&scene, Kind::Starttls, 1).await else { return };
+    let mut expected = Vec::new();
+    let foreign = "eve@fabrikam.example";
+    for number in 0..30 {
+        let subject = format!("mail {number}");
+        postfix.sendmail(USER, &[COLLEAGUE], &mail(USER, COLLEAGUE, &subject)).await;
+        postfix.sendmail(foreign, &[COLLEAGUE], &mail(foreign, COLLEAGUE, &subject)).await;
+        expected.push(format!("{COLLEAGUE}: {subject}"));
+        expected.push(format!("{foreign}: Undelivered Mail Returned to Sender"));
+    }
+    postfix.start().await;
+    scene.arrives(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    postfix.drained().await;
+    assert!(!postfix.log().contains("status=deferred"));
+}
+
+#[test]
+fn the_readme_says_of_postfix_what_is_tested_here() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(include_str!("../data/clients/postfix-relayhost.cf")));
+}

@@ -18,6 +18,7 @@ use postbridge::sandbox::Sandbox;
 use postbridge::sandbox::script::{Act, Kill, Rule, Script, When};
 use postbridge::store::spool::{Entry, EntryId, State};
 use postbridge::store::{Room, Store};
+use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Runtime;
 
 use super::{PATIENCE, USER, add_account, id_in, private_directory, sandbox};
@@ -47,6 +48,7 @@ impl Site {
             let control = app::open(&config).await.unwrap();
             add_account(&control, Profile::Full).await
         });
+        site.at_peace();
         site.sandbox.world().journal.clear();
         site
     }
@@ -66,6 +68,23 @@ impl Site {
 
     pub fn write_configuration(&self, text: &str) {
         std::fs::write(self.config_file(), text).unwrap();
+    }
+
+    /// Brings the database's log into it, so that no connection of ours that is still closing has
+    /// anything left to write.
+    fn at_peace(&self) {
+        let url = format!("sqlite://{}", self.state().join("postbridge.db").display());
+        self.runtime.block_on(async {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            // 1 is busy.
+            while sqlx::query_scalar::<_, i64>(checkpoint).fetch_one(&mut connection).await.unwrap()
+                == 1
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            connection.close().await.unwrap();
+        });
     }
 
     pub fn state(&self) -> PathBuf {
@@ -349,19 +368,24 @@ impl Client {
     }
 }
 
-/// Names of the files below a directory, with what tells a touched one from one that was not.
-pub fn listing(directory: &Path) -> Vec<String> {
-    use std::os::unix::fs::MetadataExt;
-    let mut names = Vec::new();
+/// The files below a directory with their modes and octets; not the log of a database, which comes
+/// and goes with those who read it.
+pub fn listing(directory: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut files = Vec::new();
     for file in std::fs::read_dir(directory).into_iter().flatten() {
         let path = file.unwrap().path();
-        let meta = path.symlink_metadata().unwrap();
-        let changed = (meta.mtime(), meta.mtime_nsec());
-        if meta.is_dir() {
-            names.extend(listing(&path));
+        let mode = path.symlink_metadata().unwrap().permissions().mode();
+        if path.is_dir() {
+            files.extend(listing(&path));
+            files.push((path, mode, Vec::new()));
+        } else if !path.to_string_lossy().ends_with("-wal")
+            && !path.to_string_lossy().ends_with("-shm")
+        {
+            let octets = std::fs::read(&path).unwrap_or_default();
+            files.push((path, mode, octets));
         }
-        names.push(format!("{} {:o} {} {changed:?}", path.display(), meta.mode(), meta.len()));
     }
-    names.sort();
-    names
+    files.sort();
+    files
 }
