@@ -113,6 +113,13 @@ impl Envelope {
         self.forward_paths.iter().map(|path| &path.address)
     }
 
+    /// The same with these recipients alone; `None` when none of them is in it.
+    pub fn only(&self, recipients: &[Address]) -> Option<Envelope> {
+        let kept = self.forward_paths.iter().filter(|path| recipients.contains(&path.address));
+        Envelope::new(self.reverse_path.clone(), kept.cloned().collect(), self.parameters.clone())
+            .ok()
+    }
+
     pub fn parameters(&self) -> &MailParameters {
         &self.parameters
     }

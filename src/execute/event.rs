@@ -5,19 +5,77 @@
 //! transactionId where it creates, by what stands in the mailbox where it changes. So an update is
 //! mailed once however often this is interrupted.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use super::{Ended, Executor, Refused, Turn, later};
+use super::{Ended, Executor, Missed, Refused, Turn, later};
+use crate::account::Address;
 use crate::graph::event::{Created, UID_PROPERTY};
 use crate::graph::{Failure, convert, resource};
 use crate::ical::Attachment;
-use crate::invite::{Attached, Done, EventRef, Goal, Invite};
+use crate::invite::{self, Attached, Done, EventRef, Goal, Invite};
+use crate::mime::calendar::{self, Found};
 use crate::plan::{self, EventAction};
+use crate::store::spool::Kind;
+use crate::submission::Envelope;
 
 /// More calls than any invite needs: what goes on for longer goes in a circle.
 const CALLS_MAX: usize = 64;
 
 impl Executor {
+    /// Makes of a mail with an invite the event that it means. What is left to be mailed: the
+    /// envelope with those whom the event does not reach, or nobody.
+    pub(super) async fn invite(
+        &self,
+        turn: &Turn,
+        octets: &Arc<[u8]>,
+    ) -> Result<Option<Envelope>, Ended> {
+        let whole = turn.entry.envelope.clone();
+        let settings = self.settings(turn);
+        if turn.entry.kind != Kind::Submission || settings.as_mail {
+            return Ok(Some(whole));
+        }
+        let found = {
+            let octets = octets.clone();
+            tokio::task::spawn_blocking(move || calendar::find(&octets)).await
+        };
+        let found = match found {
+            Ok(Found::Invite(found)) => found,
+            Ok(Found::Unusable { why }) => {
+                tracing::info!(entry = %turn.entry.id, why, "invite not used: mail as it stands");
+                return Ok(Some(whole));
+            }
+            Ok(Found::Nothing) => return Ok(Some(whole)),
+            Err(error) => {
+                tracing::error!(entry = %turn.entry.id, %error, "the calendar part broke the reader");
+                return Ok(Some(whole));
+            }
+        };
+        let uid = found.message.event.uid.clone();
+        let account = turn.account.id;
+        let remembered =
+            self.store.invite(account, &uid).await.map_err(|error| later(error.to_string()))?;
+        let recipients: Vec<Address> = whole.recipients().cloned().collect();
+        let decision = invite::decide(invite::Known {
+            account: &turn.account,
+            message: &found.message,
+            recipients: &recipients,
+            arrived: &turn.entry.id.to_string(),
+            invite: remembered.as_ref(),
+            translated: translate(&found, &settings),
+        });
+        tracing::info!(entry = %turn.entry.id, uid, decision = decision.why, "invite");
+        let Some(record) = decision.invite else { return Ok(Some(whole)) };
+        let object = found.message.event.octets.to_vec();
+        self.store
+            .decide_invite(account, &record, object, turn.entry.id, decision.why)
+            .await
+            .map_err(|error| later(error.to_string()))?;
+        self.converge(turn, record, &found.attachments).await?;
+        Ok(whole.only(&decision.mail_to))
+    }
+
     /// `files` are those of the mail at hand.
     pub(super) async fn converge(
         &self,
@@ -35,10 +93,10 @@ impl Executor {
             match self.make(turn, &invite, &action, files).await {
                 Ok(done) => invite.done = done,
                 // Somebody took it out of the calendar by hand.
-                Err(Ended::Gone) => gone(&mut invite),
+                Err(Missed::Gone) => gone(&mut invite),
                 // Nobody knows; the record says *begun*, so the next attempt looks first.
-                Err(Ended::Unknown { note }) => return Err(later(note)),
-                Err(ended) => {
+                Err(Missed::Ended(Ended::Unknown { note })) => return Err(later(note)),
+                Err(Missed::Ended(ended)) => {
                     invite.done.begun = false;
                     self.record(turn, &invite).await?;
                     return Err(ended);
@@ -64,8 +122,8 @@ impl Executor {
                 .await;
             match found {
                 Ok(found) => take_over(invite, &found),
-                Err(Ended::Gone) => gone(invite),
-                Err(ended) => return Err(ended),
+                Err(Missed::Gone) => gone(invite),
+                Err(Missed::Ended(ended)) => return Err(ended),
             }
             if let Some(EventAction::Attach(file)) = plan::of_invite(invite) {
                 let hanging = self
@@ -89,7 +147,7 @@ impl Executor {
         invite: &Invite,
         action: &EventAction,
         files: &[Attachment],
-    ) -> Result<Done, Ended> {
+    ) -> Result<Done, Missed> {
         let mut done = Done { begun: false, ..invite.done.clone() };
         let id = done.event.as_ref().map(|event| event.id.clone()).unwrap_or_default();
         match action {
@@ -142,8 +200,8 @@ impl Executor {
                     })
                     .await;
                 match gone {
-                    Ok(()) | Err(Ended::Gone) => done.cancelled = true,
-                    Err(ended) => return Err(ended),
+                    Ok(()) | Err(Missed::Gone) => done.cancelled = true,
+                    Err(missed) => return Err(missed),
                 }
             }
         }
@@ -156,7 +214,7 @@ impl Executor {
         turn: &Turn,
         invite: &Invite,
         id: Option<String>,
-    ) -> Result<resource::Event, Ended> {
+    ) -> Result<resource::Event, Missed> {
         if let Some(id) = id {
             let zone = zone_of(invite);
             return self
@@ -173,6 +231,7 @@ impl Executor {
                 why: "Microsoft 365 says that this event exists, and does not show it".into(),
                 remedy: "Look in the calendar, and send the invitation under a new UID.",
             })
+            .into()
         })
     }
 }

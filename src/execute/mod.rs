@@ -3,6 +3,8 @@
 //! A [`Turn`] is the right to act for one mail of an account: only [`Executor::turn`] makes one, from
 //! an entry that was claimed, and it holds the mailbox's slot until the attempt is over.
 
+mod event;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use crate::account::Account;
 use crate::graph::{Failure, Graph, pace::Slot};
 use crate::mime::{Refusal, Stamp};
 use crate::plan::{self, Action, Known, Plan};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+use crate::submission::Envelope;
 use crate::store::spool::Entry;
 
 /// What it takes to act; clones share it.
@@ -67,77 +70,130 @@ impl Executor {
         Turn { entry, account, _slot: slot }
     }
 
-    /// One attempt: plan, then act, with a record before what cannot be taken back.
+    /// One attempt. What cannot be taken back has a record before it.
     pub async fn attempt(&self, turn: &Turn) -> Ended {
-        let plan = match self.plan(turn).await {
-            Ok(plan) => plan,
-            Err(ended) => return ended,
-        };
+        match self.carry_out(turn).await {
+            Ok(()) => Ended::Sent,
+            Err(ended) => ended,
+        }
+    }
+
+    async fn carry_out(&self, turn: &Turn) -> Result<(), Ended> {
+        let octets = self.octets(turn).await?;
+        let Some(envelope) = self.invite(turn, &octets).await? else { return Ok(()) };
+        let plan = plan_mail(turn, envelope, octets).await?;
         for action in plan.actions {
-            if let Err(ended) = self.act(turn, action).await {
-                return ended;
+            match action {
+                Action::SendMime(message) => self.send(turn, &message).await?,
             }
         }
-        Ended::Sent
+        Ok(())
     }
 
-    async fn plan(&self, turn: &Turn) -> Result<Plan, Ended> {
-        let octets = match self.store.body(turn.entry.id).await {
-            Ok(Some(octets)) => octets,
-            Ok(None) => {
-                let why = "the octets of the mail are gone from the spool".to_owned();
-                let remedy = "Send it again.";
-                let status = [5, 3, 0];
-                return Err(Ended::Failed(Refused { status, diagnostic: None, why, remedy }));
-            }
-            Err(error) => return Err(later(error.to_string())),
-        };
-        let (account, envelope) = (turn.account.clone(), turn.entry.envelope.clone());
-        let stamp = Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
-        // Off the reactor: two megabytes may be copied, and a panic is this mail's alone.
-        let planned = tokio::task::spawn_blocking(move || {
-            let (account, envelope) = (&*account, &envelope);
-            plan::of_mail(Known { account, envelope, octets: &octets, stamp: &stamp })
-        });
-        match planned.await {
-            Ok(plan) => plan.map_err(|refusal| Ended::Failed(refusal.into())),
-            Err(error) => Err(later(format!("the mail could not be read: {error}"))),
+    async fn octets(&self, turn: &Turn) -> Result<Arc<[u8]>, Ended> {
+        match self.store.body(turn.entry.id).await {
+            Ok(Some(octets)) => Ok(octets.into()),
+            Ok(None) => Err(Ended::Failed(Refused {
+                status: [5, 3, 0],
+                diagnostic: None,
+                why: "the octets of the mail are gone from the spool".to_owned(),
+                remedy: "Send it again.",
+            })),
+            Err(error) => Err(later(error.to_string())),
         }
     }
 
-    async fn act(&self, turn: &Turn, action: Action) -> Result<(), Ended> {
+    async fn send(&self, turn: &Turn, message: &[u8]) -> Result<(), Ended> {
+        let id = turn.entry.id;
+        let sent = self
+            .with_token(turn, async |graph, token| {
+                self.store.begin_sending(id).await.map_err(not_written)?;
+                let answer = graph.send_mime(token, message).await;
+                if matches!(answer, Err(Failure::TokenRefused { .. })) {
+                    // A 401 is certain: nothing was sent.
+                    self.store.not_sent(id).await.map_err(not_written)?;
+                }
+                answer
+            })
+            .await;
+        sent.map_err(Ended::from)
+    }
+
+    /// One call, with a token that is good; with another one if Graph does not take it.
+    async fn with_token<T>(
+        &self,
+        turn: &Turn,
+        call: impl AsyncFn(&Graph, &str) -> Result<T, Failure>,
+    ) -> Result<T, Missed> {
         let account = turn.account.id;
-        let mut token = self.access.access_token(account).await?;
+        let mut token = self.access.access_token(account).await.map_err(Ended::from)?;
         let mut renewed = false;
         loop {
-            self.store.begin_sending(turn.entry.id).await.map_err(|e| later(e.to_string()))?;
-            let answer = match &action {
-                Action::SendMime(message) => self.graph.send_mime(token.expose(), message).await,
-            };
-            match answer {
-                Ok(()) => return Ok(()),
-                Err(Failure::TokenRefused { why }) => {
-                    // A 401 is certain: nothing was sent.
-                    self.store
-                        .not_sent(turn.entry.id)
-                        .await
-                        .map_err(|error| later(error.to_string()))?;
-                    if renewed {
-                        return Err(later(format!("{why} (with a new token as well)")));
-                    }
-                    token = self.access.renew(account, &token).await?;
+            match call(&self.graph, token.expose()).await {
+                Err(Failure::TokenRefused { why }) if renewed => {
+                    return Err(later(format!("{why} (with a new token as well)")).into());
+                }
+                Err(Failure::TokenRefused { .. }) => {
+                    token = self.access.renew(account, &token).await.map_err(Ended::from)?;
                     renewed = true;
                 }
+                Err(Failure::Never { status: 404, .. }) => return Err(Missed::Gone),
                 Err(failure) => {
                     if let Failure::Account { why, .. } = &failure {
                         let stopped = self.access.stopped(account, &token, why).await;
                         stopped.map_err(|error| later(error.to_string()))?;
                     }
-                    return Err(failure.into());
+                    return Err(Ended::from(failure).into());
                 }
+                Ok(value) => return Ok(value),
             }
         }
     }
+}
+
+/// Off the reactor: two megabytes may be copied, and a panic is this mail's alone.
+async fn plan_mail(turn: &Turn, envelope: Envelope, octets: Arc<[u8]>) -> Result<Plan, Ended> {
+    let account = turn.account.clone();
+    let stamp = Stamp { id: turn.entry.id.to_string(), accepted_at: turn.entry.accepted_at };
+    let planned = tokio::task::spawn_blocking(move || {
+        let (account, envelope) = (&*account, &envelope);
+        plan::of_mail(Known { account, envelope, octets: &octets, stamp: &stamp })
+    });
+    match planned.await {
+        Ok(plan) => plan.map_err(|refusal| Ended::Failed(refusal.into())),
+        Err(error) => Err(later(format!("the mail could not be read: {error}"))),
+    }
+}
+
+/// What came of a call, beside an end of the attempt.
+enum Missed {
+    /// 404: what was asked for is not there.
+    Gone,
+    Ended(Ended),
+}
+
+impl From<Ended> for Missed {
+    fn from(ended: Ended) -> Missed {
+        Missed::Ended(ended)
+    }
+}
+
+impl From<Missed> for Ended {
+    fn from(missed: Missed) -> Ended {
+        match missed {
+            Missed::Ended(ended) => ended,
+            Missed::Gone => Ended::Failed(Refused {
+                status: [5, 3, 0],
+                diagnostic: Some("404".into()),
+                why: "Graph does not find what it was asked for".into(),
+                remedy: remedy([5, 3, 0]),
+            }),
+        }
+    }
+}
+
+fn not_written(error: StoreError) -> Failure {
+    Failure::Later { after: None, throttled: false, why: error.to_string() }
 }
 
 fn later(note: String) -> Ended {
