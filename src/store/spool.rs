@@ -936,20 +936,26 @@ mod tests {
         let small = b"Subject: small\r\n\r\nbody\r\n".to_vec();
         let large =
             [b"Subject: large\r\n\r\n".as_slice(), &vec![b'x'; 3 * ROW_OCTETS_MAX]].concat();
-        let (first, second) = {
+        // A file too, but one that is written at once.
+        let middle = vec![b'y'; ROW_OCTETS_MAX + 1];
+        let (first, second, third) = {
             let store = store(directory.path()).await;
             let mut dropped = store.begin(&account());
             dropped.write(&large).await.unwrap();
             drop(dropped);
             let first = hand_in(&store, &small, "b@contoso.example").await;
             let second = hand_in(&store, &large, "b@contoso.example").await;
-            (first.id(), second.id())
+            let third = hand_in(&store, &middle, "b@contoso.example").await;
+            let again = hand_in(&store, &middle, "b@contoso.example").await;
+            assert!(again.is_repeat());
+            (first.id(), second.id(), third.id())
         };
         let store = reopen(directory.path()).await;
         assert_eq!(store.body(first).await.unwrap().unwrap(), small);
         assert_eq!(store.body(second).await.unwrap().unwrap(), large);
+        assert_eq!(store.body(third).await.unwrap().unwrap(), middle);
         let files: Vec<_> = fs::read_dir(directory.path().join("spool")).unwrap().collect();
-        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(files.len(), 2, "{files:?}");
     }
 
     /// The lock is free when the last handle is gone, which the writer task may hold a moment longer.
