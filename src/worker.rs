@@ -20,6 +20,8 @@ use crate::store::spool::{Entry, Kind, Outcome, Report, State};
 use crate::store::{Store, StoreError};
 use crate::submission::{Envelope, MailParameters};
 
+/// Mails that come together are claimed together: one look at the spool for all of them.
+const GATHER: Duration = Duration::from_millis(4);
 /// Looked again after this long even if nothing called: a net, not the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Between tries to write down an outcome that the disk would not take.
@@ -54,7 +56,7 @@ impl Worker {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = changed => {}
+                () = changed => tokio::time::sleep(GATHER).await,
                 Some(_) = attempts.join_next() => {}
                 () = tokio::time::sleep(wait) => {}
                 _ = forget.tick() => self.forget().await,

@@ -11,7 +11,10 @@
 //!   again by retrying, and an acknowledgement after it would be a lie.
 
 pub mod accounts;
+mod entry_id;
+mod incoming;
 mod password;
+mod queue;
 mod schema;
 pub mod spool;
 pub mod tokens;
