@@ -9,7 +9,8 @@ use std::fs;
 use std::path::Path;
 
 /// They only compute, and name only each other.
-const PURE: [&str; 7] = ["account", "submission", "mime", "plan", "report", "retry", "secret"];
+const PURE: [&str; 9] =
+    ["account", "submission", "mime", "ical", "recurrence", "plan", "report", "retry", "secret"];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
 const MAY_NAME: [(&str, &[&str]); 13] = [

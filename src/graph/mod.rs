@@ -5,9 +5,13 @@
 //! retries, and no layer below does: a call is one request.
 
 mod client;
+pub mod convert;
+pub mod difference;
 mod failure;
 mod mail;
 pub mod pace;
+pub mod resource;
+pub mod zone;
 
 pub use client::{Graph, Unusable};
 pub use failure::Failure;

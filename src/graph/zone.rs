@@ -1,0 +1,209 @@
+//! Time zones by the names that Graph documents: those of Windows (Graph: dateTimeTimeZone). Pure.
+//!
+//! CLDR's windowsZones says which Windows zone an IANA zone is part of. That is checked against the
+//! rules of the zone for as long as the event lasts, since the table, the IANA database and a zone of
+//! the same offsets may all differ. Where none fits there is no name: never the next best.
+
+use chrono_tz::Tz;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use windows_timezones::WindowsTimezone;
+
+/// The Windows name under which local times from `from` to `until` are the same instants as in `zone`.
+pub fn windows_name(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Option<&'static str> {
+    let fits = |windows: &WindowsTimezone| {
+        representative(*windows).is_some_and(|rules| agree(zone, &rules, from, until))
+    };
+    if let Some(windows) = zone.iana_name().and_then(by_cldr).filter(fits) {
+        return Some(windows.name());
+    }
+    // A zone without a name, newer than the table, or an alias that it does not list. The one that
+    // has behaved the same for longest is likely the same place.
+    const EARLIER_DAYS: [i64; 3] = [20 * 366, 5 * 366, 0];
+    EARLIER_DAYS.iter().find_map(|days| {
+        let earlier = jiff::SignedDuration::from_hours(days * 24);
+        let since = from.checked_sub(earlier).unwrap_or(Timestamp::MIN);
+        let fits = |windows: &WindowsTimezone| {
+            representative(*windows).is_some_and(|rules| agree(zone, &rules, since, until))
+        };
+        ZONES.iter().copied().find(fits).map(WindowsTimezone::name)
+    })
+}
+
+/// The rules behind a Windows name, as a mailbox's settings or an event's answer give it.
+pub fn by_windows_name(name: &str) -> Option<TimeZone> {
+    representative(name.parse().ok()?)
+}
+
+fn by_cldr(iana: &str) -> Option<WindowsTimezone> {
+    // Only the names of chrono-tz are used: its rules are older than the system's.
+    match iana {
+        "UTC" => Some(WindowsTimezone::Utc),
+        _ => WindowsTimezone::try_from(iana.parse::<Tz>().ok()?).ok(),
+    }
+}
+
+fn representative(windows: WindowsTimezone) -> Option<TimeZone> {
+    match windows {
+        WindowsTimezone::Utc => Some(TimeZone::UTC),
+        _ => TimeZone::get(windows.tzdb_id()).ok(),
+    }
+}
+
+/// Whether two zones have the same offset throughout.
+fn agree(one: &TimeZone, other: &TimeZone, from: Timestamp, until: Timestamp) -> bool {
+    let same_at = |at: Timestamp| one.to_offset(at) == other.to_offset(at);
+    let same_after_changes = |zone: &TimeZone| {
+        zone.following(from)
+            .map(|transition| transition.timestamp())
+            .take_while(|at| *at <= until)
+            .all(same_at)
+    };
+    one == other || same_at(from) && same_after_changes(one) && same_after_changes(other)
+}
+
+/// All of them, as CLDR orders them (the crate has no list).
+const ZONES: [WindowsTimezone; 139] = {
+    use WindowsTimezone::*;
+    [
+        DatelineStandardTime,
+        UtcMinus11,
+        AleutianStandardTime,
+        HawaiianStandardTime,
+        MarquesasStandardTime,
+        AlaskanStandardTime,
+        UtcMinus09,
+        PacificStandardTimeMexico,
+        UtcMinus08,
+        PacificStandardTime,
+        UsMountainStandardTime,
+        MountainStandardTimeMexico,
+        MountainStandardTime,
+        YukonStandardTime,
+        CentralAmericaStandardTime,
+        CentralStandardTime,
+        EasterIslandStandardTime,
+        CentralStandardTimeMexico,
+        CanadaCentralStandardTime,
+        SaPacificStandardTime,
+        EasternStandardTimeMexico,
+        EasternStandardTime,
+        HaitiStandardTime,
+        CubaStandardTime,
+        UsEasternStandardTime,
+        TurksAndCaicosStandardTime,
+        ParaguayStandardTime,
+        AtlanticStandardTime,
+        VenezuelaStandardTime,
+        CentralBrazilianStandardTime,
+        SaWesternStandardTime,
+        PacificSaStandardTime,
+        NewfoundlandStandardTime,
+        TocantinsStandardTime,
+        ESouthAmericaStandardTime,
+        SaEasternStandardTime,
+        ArgentinaStandardTime,
+        GreenlandStandardTime,
+        MontevideoStandardTime,
+        MagallanesStandardTime,
+        SaintPierreStandardTime,
+        BahiaStandardTime,
+        UtcMinus02,
+        AzoresStandardTime,
+        CapeVerdeStandardTime,
+        Utc,
+        GmtStandardTime,
+        GreenwichStandardTime,
+        SaoTomeStandardTime,
+        MoroccoStandardTime,
+        WEuropeStandardTime,
+        CentralEuropeStandardTime,
+        RomanceStandardTime,
+        CentralEuropeanStandardTime,
+        WCentralAfricaStandardTime,
+        JordanStandardTime,
+        GtbStandardTime,
+        MiddleEastStandardTime,
+        EgyptStandardTime,
+        EEuropeStandardTime,
+        SyriaStandardTime,
+        WestBankStandardTime,
+        SouthAfricaStandardTime,
+        FleStandardTime,
+        IsraelStandardTime,
+        SouthSudanStandardTime,
+        KaliningradStandardTime,
+        SudanStandardTime,
+        LibyaStandardTime,
+        NamibiaStandardTime,
+        ArabicStandardTime,
+        TurkeyStandardTime,
+        ArabStandardTime,
+        BelarusStandardTime,
+        RussianStandardTime,
+        EAfricaStandardTime,
+        IranStandardTime,
+        ArabianStandardTime,
+        AstrakhanStandardTime,
+        AzerbaijanStandardTime,
+        RussiaTimeZone3,
+        MauritiusStandardTime,
+        SaratovStandardTime,
+        GeorgianStandardTime,
+        VolgogradStandardTime,
+        CaucasusStandardTime,
+        AfghanistanStandardTime,
+        WestAsiaStandardTime,
+        EkaterinburgStandardTime,
+        PakistanStandardTime,
+        QyzylordaStandardTime,
+        IndiaStandardTime,
+        SriLankaStandardTime,
+        NepalStandardTime,
+        CentralAsiaStandardTime,
+        BangladeshStandardTime,
+        OmskStandardTime,
+        MyanmarStandardTime,
+        SeAsiaStandardTime,
+        AltaiStandardTime,
+        WMongoliaStandardTime,
+        NorthAsiaStandardTime,
+        NCentralAsiaStandardTime,
+        TomskStandardTime,
+        ChinaStandardTime,
+        NorthAsiaEastStandardTime,
+        SingaporeStandardTime,
+        WAustraliaStandardTime,
+        TaipeiStandardTime,
+        UlaanbaatarStandardTime,
+        AusCentralWStandardTime,
+        TransbaikalStandardTime,
+        TokyoStandardTime,
+        NorthKoreaStandardTime,
+        KoreaStandardTime,
+        YakutskStandardTime,
+        CenAustraliaStandardTime,
+        AusCentralStandardTime,
+        EAustraliaStandardTime,
+        AusEasternStandardTime,
+        WestPacificStandardTime,
+        TasmaniaStandardTime,
+        VladivostokStandardTime,
+        LordHoweStandardTime,
+        BougainvilleStandardTime,
+        RussiaTimeZone10,
+        MagadanStandardTime,
+        NorfolkStandardTime,
+        SakhalinStandardTime,
+        CentralPacificStandardTime,
+        RussiaTimeZone11,
+        NewZealandStandardTime,
+        UtcPlus12,
+        FijiStandardTime,
+        ChathamIslandsStandardTime,
+        UtcPlus13,
+        TongaStandardTime,
+        SamoaStandardTime,
+        LineIslandsStandardTime,
+    ]
+};
