@@ -24,10 +24,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::account::{Account, Address};
-use crate::graph::resource::{Attendee, EventBody};
-use crate::ical::{self, Occurrence};
+use crate::ical::{self, Attendee, Occurrence};
 use crate::itip::{Message, Method};
 
 /// What is remembered of one (account, UID).
@@ -73,7 +73,8 @@ impl Version {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "shall", rename_all = "kebab-case")]
 pub enum Goal {
-    Stand { body: Box<EventBody>, attendees: Vec<Attendee>, attachments: Vec<Attached> },
+    /// `content` is the event in Graph's terms, without its attendees; nothing here reads it.
+    Stand { content: Value, attendees: Vec<Attendee>, attachments: Vec<Attached> },
     Cancelled,
 }
 
@@ -87,11 +88,32 @@ pub struct Attached {
     pub size: u64,
 }
 
+/// How a file in a mail is remembered; a URL is none.
+pub fn attached(file: &ical::Attachment) -> Option<Attached> {
+    match file {
+        ical::Attachment::Inline { name, content_type, octets } => Some(Attached {
+            name: name.clone().unwrap_or_else(|| "attachment".into()),
+            content_type: content_type
+                .clone()
+                .unwrap_or_else(|| "application/octet-stream".into()),
+            digest: digest(octets),
+            size: octets.len() as u64,
+        }),
+        ical::Attachment::Url(_) => None,
+    }
+}
+
+/// Lower-case hex SHA-256.
+pub fn digest(octets: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets);
+    digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 /// What is known to stand in the mailbox.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Done {
     pub event: Option<EventRef>,
-    pub body: Option<Box<EventBody>>,
+    pub content: Option<Value>,
     pub attendees: Vec<Attendee>,
     pub attachments: Vec<Attached>,
     pub cancelled: bool,
@@ -135,9 +157,7 @@ pub struct Known<'k> {
 /// A REQUEST in Graph's terms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Translated {
-    pub body: EventBody,
-    /// All whom the object lists, without the organizer.
-    pub attendees: Vec<Attendee>,
+    pub content: Value,
     pub attachments: Vec<Attached>,
 }
 
@@ -185,8 +205,12 @@ fn request(
         Ok(translated) => translated,
         Err(why) => return as_mail(why),
     };
-    let invited = |attendee: &&Attendee| known.recipients.iter().any(|to| is(attendee, to));
-    let fresh: Vec<Attendee> = translated.attendees.iter().filter(invited).cloned().collect();
+    // The envelope is the delivery set: of those listed, whom this mail goes to.
+    let invited = |attendee: &&Attendee| {
+        known.recipients.iter().any(|to| attendee.address.same_mailbox(to))
+            && !known.account.may_send_as(&attendee.address)
+    };
+    let fresh: Vec<Attendee> = master.attendees.iter().filter(invited).cloned().collect();
     let Some(invite) = standing else {
         if fresh.is_empty() {
             return as_mail("no recipient of the mail is an attendee");
@@ -195,7 +219,7 @@ fn request(
         let again = if generation > 1 { ", again" } else { "" };
         let why = format!("create{again}: {} attendees", fresh.len());
         let goal = Goal::Stand {
-            body: Box::new(translated.body.clone()),
+            content: translated.content.clone(),
             attendees: fresh,
             attachments: translated.attachments.clone(),
         };
@@ -203,7 +227,7 @@ fn request(
         return decision(known, Invite { uid, generation, version, goal, done }, why);
     };
     let mut invite = invite.clone();
-    let Goal::Stand { body, attendees, attachments } = &mut invite.goal else {
+    let Goal::Stand { content, attendees, attachments } = &mut invite.goal else {
         return as_mail("its event was cancelled");
     };
     let added: Vec<Attendee> =
@@ -214,7 +238,7 @@ fn request(
     };
     let why = if !version.is_newer_than(&invite.version) {
         format!("nothing to change: SEQUENCE {} is older{more}", version.sequence)
-    } else if **body == translated.body {
+    } else if *content == translated.content {
         invite.version = version;
         format!("nothing to change: the same content{more}")
     } else {
@@ -222,7 +246,7 @@ fn request(
             std::cmp::Ordering::Equal => format!("update: SEQUENCE {} again, later", version.sequence),
             _ => format!("update: SEQUENCE {} > {}", version.sequence, invite.version.sequence),
         };
-        *body = Box::new(translated.body.clone());
+        *content = translated.content.clone();
         for file in &translated.attachments {
             if !attachments.contains(file) {
                 attachments.push(file.clone());
@@ -256,7 +280,8 @@ fn cancel(
         return decision(known, invite, "cancelled already".into());
     };
     // RFC 5546 §3.2.5: STATUS:CANCELLED is the whole event; without it, those who are listed.
-    let listed = |attendee: &Attendee| master.attendees.iter().any(|out| is(attendee, &out.address));
+    let listed =
+        |attendee: &Attendee| master.attendees.iter().any(|out| same_person(attendee, out));
     let whole = master.status == ical::Status::Cancelled
         || master.attendees.is_empty()
         || attendees.iter().all(listed);
@@ -272,24 +297,22 @@ fn cancel(
     decision(known, invite, why)
 }
 
-/// The recipients whom the event reaches need no mail: its attendees, those it was taken from, and
-/// the organizer, in whose calendar it is.
+/// The recipients whom the event reaches need no mail: those who are on it or were, and the organizer,
+/// in whose calendar it is.
 fn decision(known: &Known<'_>, invite: Invite, why: String) -> Decision {
-    let master = known.message.event.master.as_ref();
+    let on = |invite: &Invite, to: &Address| match &invite.goal {
+        Goal::Stand { attendees, .. } => attendees.iter().any(|a| a.address.same_mailbox(to)),
+        Goal::Cancelled => invite.done.attendees.iter().any(|a| a.address.same_mailbox(to)),
+    };
     let reached = |to: &&Address| {
-        let listed = master.is_some_and(|master| {
-            master.attendees.iter().any(|attendee| attendee.address.same_mailbox(to))
-        });
-        listed || known.account.may_send_as(to)
+        on(&invite, to)
+            || known.invite.is_some_and(|before| on(before, to))
+            || known.account.may_send_as(to)
     };
     let mail_to = known.recipients.iter().filter(|to| !reached(to)).cloned().collect();
     Decision { why, invite: Some(invite), mail_to }
 }
 
-fn is(attendee: &Attendee, address: &Address) -> bool {
-    attendee.email_address.address.eq_ignore_ascii_case(address.as_str())
-}
-
 fn same_person(one: &Attendee, other: &Attendee) -> bool {
-    one.email_address.address.eq_ignore_ascii_case(&other.email_address.address)
+    one.address.same_mailbox(&other.address)
 }

@@ -4,6 +4,7 @@
 //! again. `execute` carries it out, one action after the other.
 
 use crate::account::Account;
+use crate::invite::{Attached, Goal, Invite};
 use crate::mime::{self, Refusal, Stamp};
 use crate::submission::Envelope;
 
@@ -39,15 +40,16 @@ pub struct Plan {
 }
 
 /// One call that brings an event nearer to its goal.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventAction {
     /// `POST /me/events`; with attendees only where nothing else is needed to make it whole, so that
     /// each gets one invitation, and a complete one.
-    Create { attendees: Vec<Attendee> },
+    Create { with_attendees: bool },
+    /// `POST /me/events/{id}/attachments`
     Attach(Attached),
-    /// `PATCH /me/events/{id}` with what differs. Where that is `attendees` alone, Exchange mails
+    /// `PATCH /me/events/{id}` with what differs. Where that is the attendees alone, Exchange mails
     /// only those who were added or removed.
-    Patch(Value),
+    Patch { content: bool, attendees: bool },
     /// `POST /me/events/{id}/cancel`: the attendees are told.
     Cancel,
     /// `DELETE /me/events/{id}`: there is nobody to tell.
@@ -61,23 +63,16 @@ pub fn of_invite(invite: &Invite) -> Option<EventAction> {
         Goal::Cancelled if done.event.is_none() || done.cancelled => None,
         Goal::Cancelled if done.attendees.is_empty() => Some(EventAction::Delete),
         Goal::Cancelled => Some(EventAction::Cancel),
-        Goal::Stand { body, attendees, attachments } => {
-            if done.event.is_none() {
-                let whole = attachments.is_empty();
-                let attendees = if whole { attendees.clone() } else { Vec::new() };
-                return Some(EventAction::Create { attendees });
-            }
+        Goal::Stand { attachments, .. } if done.event.is_none() => {
+            Some(EventAction::Create { with_attendees: attachments.is_empty() })
+        }
+        Goal::Stand { content, attendees, attachments } => {
             if let Some(file) = attachments.iter().find(|file| !done.attachments.contains(file)) {
                 return Some(EventAction::Attach(file.clone()));
             }
-            let mut patch = match &done.body {
-                Some(standing) => convert::changes(standing, body),
-                None => convert::everything(body),
-            };
-            if *attendees != done.attendees {
-                patch.insert("attendees".into(), json!(attendees));
-            }
-            (!patch.is_empty()).then_some(EventAction::Patch(Value::Object(patch)))
+            let content = done.content.as_ref() != Some(content);
+            let attendees = done.attendees != *attendees;
+            (content || attendees).then_some(EventAction::Patch { content, attendees })
         }
     }
 }

@@ -7,14 +7,19 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Ended, Executor, Missed, Refused, Turn, later};
 use crate::account::Address;
-use crate::graph::event::{Created, UID_PROPERTY};
-use crate::graph::{Failure, convert, resource};
+use crate::graph::event::Created;
+use crate::graph::resource::EventBody;
+use crate::graph::convert::Content;
+use crate::graph::{convert, difference, resource, zone};
 use crate::ical::Attachment;
-use crate::invite::{self, Attached, Done, EventRef, Goal, Invite};
+use crate::invite::{self, Attached, Done, EventRef, Goal, Invite, Translated};
 use crate::mime::calendar::{self, Found};
 use crate::plan::{self, EventAction};
 use crate::store::spool::Kind;
@@ -22,6 +27,43 @@ use crate::submission::Envelope;
 
 /// More calls than any invite needs: what goes on for longer goes in a circle.
 const CALLS_MAX: usize = 64;
+
+/// What an account's settings say of invites.
+#[derive(Debug, Clone)]
+pub struct Invites {
+    /// They are mailed as they stand, and no event is made.
+    pub as_mail: bool,
+    /// For whole days, and for times that name no zone.
+    pub zone: TimeZone,
+    /// Every event with attendees becomes a Teams meeting.
+    pub online_meetings: bool,
+}
+
+impl Default for Invites {
+    fn default() -> Invites {
+        Invites { as_mail: false, zone: TimeZone::system(), online_meetings: false }
+    }
+}
+
+/// The REQUEST in Graph's terms.
+fn translate(found: &calendar::Invite, settings: &Invites) -> Result<Translated, String> {
+    let master = found.message.event.master.as_ref().ok_or("it has no event of its own")?;
+    let now = Timestamp::now();
+    let zone_name = zone::windows_name(&settings.zone, now, now).unwrap_or("UTC");
+    let content = Content::choose(found.html.as_deref(), found.text.as_deref(), master);
+    let graph = convert::Settings {
+        zone: &settings.zone,
+        zone_name,
+        online_meetings: settings.online_meetings,
+    };
+    if master.recurrence.as_ref().is_some_and(|r| !r.exdates.is_empty() || !r.rdates.is_empty()) {
+        return Err("it leaves out or adds single occurrences".into());
+    }
+    let event = convert::event_body(master, &content, &graph).map_err(|error| error.why)?;
+    let content = serde_json::to_value(event).map_err(|error| error.to_string())?;
+    let files = master.attachments.iter().chain(&found.attachments);
+    Ok(Translated { content, attachments: files.filter_map(invite::attached).collect() })
+}
 
 impl Executor {
     /// Makes of a mail with an invite the event that it means. What is left to be mailed: the
@@ -151,25 +193,25 @@ impl Executor {
         let mut done = Done { begun: false, ..invite.done.clone() };
         let id = done.event.as_ref().map(|event| event.id.clone()).unwrap_or_default();
         match action {
-            EventAction::Create { attendees } => {
-                let Goal::Stand { body, .. } = &invite.goal else { return Ok(done) };
+            EventAction::Create { with_attendees } => {
+                let Goal::Stand { content, attendees, .. } = &invite.goal else { return Ok(done) };
+                let attendees = if *with_attendees { attendees.clone() } else { Vec::new() };
                 let transaction = transaction_id(turn, invite);
-                let request =
-                    convert::create_body(body, attendees, &transaction, UID_PROPERTY, &invite.uid);
+                let request = body(content)?
+                    .with_attendees(convert::attendee_list(&attendees))
+                    .tagged(&transaction, &invite.uid);
                 let created = self
                     .with_token(turn, async |graph, token| {
                         graph.create_event(token, &request).await
                     })
                     .await?;
-                match created {
-                    Created::New(event) => done.event = Some(reference(&event)),
-                    Created::Before(id) => {
-                        let event = self.created_before(turn, invite, id).await?;
-                        done.event = Some(reference(&event));
-                    }
-                }
-                done.body = Some(body.clone());
-                done.attendees = attendees.clone();
+                let event = match created {
+                    Created::New(event) => *event,
+                    Created::Before(id) => self.created_before(turn, invite, id).await?,
+                };
+                done.event = Some(reference(&event));
+                done.content = Some(content.clone());
+                done.attendees = attendees;
             }
             EventAction::Attach(file) => {
                 let octets = octets_of(file, files);
@@ -182,15 +224,30 @@ impl Executor {
                 // Its mail failed before it could be put there: nobody has the octets any more.
                 done.attachments.push(file.clone());
             }
-            EventAction::Patch(patch) => {
-                let event = self
-                    .with_token(turn, async |graph, token| graph.patch_event(token, &id, patch).await)
-                    .await?;
-                done.event = Some(reference(&event));
-                if let Goal::Stand { body, attendees, .. } = &invite.goal {
-                    done.body = Some(body.clone());
-                    done.attendees = attendees.clone();
+            EventAction::Patch { content: _, attendees: also } => {
+                let Goal::Stand { content, attendees, .. } = &invite.goal else { return Ok(done) };
+                let mut wanted = body(content)?;
+                if *also {
+                    wanted = wanted.with_attendees(convert::attendee_list(attendees));
                 }
+                let patch = match &done.content {
+                    Some(standing) => {
+                        let before = convert::attendee_list(&done.attendees);
+                        difference::changes(&body(standing)?.with_attendees(before), &wanted)
+                    }
+                    None => difference::everything(&wanted),
+                };
+                // What merely looks different is no reason to mail everybody.
+                if !patch.is_empty() {
+                    let event = self
+                        .with_token(turn, async |graph, token| {
+                            graph.patch_event(token, &id, &patch).await
+                        })
+                        .await?;
+                    done.event = Some(reference(&event));
+                }
+                done.content = Some(content.clone());
+                done.attendees = attendees.clone();
             }
             EventAction::Cancel | EventAction::Delete => {
                 let gone = self
@@ -252,11 +309,12 @@ fn gone(invite: &mut Invite) {
 fn take_over(invite: &mut Invite, found: &resource::Event) {
     let seen = reference(found);
     let changed = invite.done.event.as_ref().is_none_or(|known| known.change_key != seen.change_key);
-    if let Goal::Stand { body, attendees, .. } = &invite.goal
+    if let Goal::Stand { content, attendees, .. } = &invite.goal
         && changed
-        && convert::stands(found, body, attendees)
+        && let Ok(wanted) = body(content)
+        && difference::stands(found, &wanted, &convert::attendee_list(attendees))
     {
-        invite.done.body = Some(body.clone());
+        invite.done.content = Some(content.clone());
         invite.done.attendees = attendees.clone();
     }
     invite.done.event = Some(seen);
@@ -265,16 +323,22 @@ fn take_over(invite: &mut Invite, found: &resource::Event) {
 fn reference(event: &resource::Event) -> EventRef {
     EventRef {
         id: event.id.clone(),
-        ical_uid: event.ical_uid.clone(),
+        ical_uid: event.i_cal_u_id.clone(),
         change_key: event.change_key.clone(),
     }
 }
 
 fn zone_of(invite: &Invite) -> String {
     match &invite.goal {
-        Goal::Stand { body, .. } => body.start.time_zone.clone(),
+        Goal::Stand { content, .. } => content["start"]["timeZone"].as_str().unwrap_or("UTC").into(),
         Goal::Cancelled => "UTC".into(),
     }
+}
+
+/// What was remembered, in Graph's terms again.
+fn body(content: &Value) -> Result<EventBody, Ended> {
+    serde_json::from_value(content.clone())
+        .map_err(|error| later(format!("the record of the event cannot be read: {error}")))
 }
 
 /// The same for every try, another for every generation (Graph: transactionId).

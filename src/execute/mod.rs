@@ -5,8 +5,11 @@
 
 mod event;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use event::Invites;
 
 use crate::access::{Access, AccessError};
 use crate::account::Account;
@@ -23,6 +26,8 @@ pub struct Executor {
     store: Store,
     access: Access,
     graph: Graph,
+    /// What the configuration says of accounts, by login; the default for the others.
+    invites: Arc<HashMap<String, Invites>>,
 }
 
 /// The right to act for one claimed entry.
@@ -61,8 +66,18 @@ pub struct Refused {
 }
 
 impl Executor {
-    pub fn new(store: Store, access: Access, graph: Graph) -> Executor {
-        Executor { store, access, graph }
+    pub fn new(
+        store: Store,
+        access: Access,
+        graph: Graph,
+        invites: HashMap<String, Invites>,
+    ) -> Executor {
+        Executor { store, access, graph, invites: Arc::new(invites) }
+    }
+
+    /// What holds for this account's invites.
+    fn settings(&self, turn: &Turn) -> Invites {
+        self.invites.get(&turn.account.address.key()).cloned().unwrap_or_default()
     }
 
     /// `entry` must have been claimed, and `slot` be one of its mailbox.

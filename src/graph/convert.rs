@@ -135,7 +135,7 @@ pub fn event_body(
         response_requested: true,
         allow_new_time_proposals: Some(occurrence.counter_allowed),
         is_online_meeting: online.then_some(true),
-        online_meeting_provider: online.then_some("teamsForBusiness"),
+        online_meeting_provider: online.then(|| "teamsForBusiness".to_owned()),
         transaction_id: None,
         single_value_extended_properties: None,
     })
@@ -160,6 +160,11 @@ pub fn attendees(
         return Err(never(format!("it has {count} attendees, and Graph takes {ATTENDEES_MAX}")));
     }
     Ok(invited)
+}
+
+/// Attendees in Graph's terms, one for one.
+pub fn attendee_list(attendees: &[ical::Attendee]) -> Vec<Attendee> {
+    attendees.iter().map(attendee).collect()
 }
 
 fn attendee(attendee: &ical::Attendee) -> Attendee {

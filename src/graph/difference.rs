@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::resource::{EventBody, ItemBody};
+use super::resource::{Attendee, DateTimeTimeZone, Event, EventBody, ItemBody};
 
 /// A JSON merge patch (RFC 7396) of an event; `recurrence` is whole in it. Empty: no call.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -76,6 +76,29 @@ pub fn changes(old: &EventBody, new: &EventBody) -> Patch {
         }
     }
     Patch(patch)
+}
+
+/// All of an event that can be changed: for one of which nothing is known but that it is there.
+pub fn everything(event: &EventBody) -> Patch {
+    let mut all = properties(event);
+    all.retain(|name, _| !CREATE_ONLY.contains(&name.as_str()));
+    Patch(all)
+}
+
+/// Whether an event that Graph shows is as it was to become. `found` has its times in the zone of
+/// `wanted`. The body is not compared: Graph cleans what it is given.
+pub fn stands(found: &Event, wanted: &EventBody, attendees: &[Attendee]) -> bool {
+    let at = |time: &DateTimeTimeZone| time.date_time.chars().take(19).collect::<String>();
+    let addresses = |list: &mut dyn Iterator<Item = &str>| {
+        list.map(str::to_lowercase).collect::<std::collections::BTreeSet<_>>()
+    };
+    let there = addresses(
+        &mut found.attendees.iter().filter_map(|a| Some(a.email_address.as_ref()?.address.as_str())),
+    );
+    found.subject.as_deref().unwrap_or_default().trim() == wanted.subject.trim()
+        && found.start.as_ref().map(at) == Some(at(&wanted.start))
+        && found.end.as_ref().map(at) == Some(at(&wanted.end))
+        && there == addresses(&mut attendees.iter().map(|a| a.email_address.address.as_str()))
 }
 
 /// The form in which what means the same is the same.

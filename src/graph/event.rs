@@ -1,18 +1,14 @@
 //! Graph's event calls. Invitations, updates and cancellations are mailed by Exchange as part of
 //! them (Graph: event resource); no flag suppresses that.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use super::client::{Graph, Success};
 use super::failure::{Effect, Failure};
-use super::resource::Event;
-
-/// The extended property that holds the client's UID: Exchange makes an iCalUId of its own.
-pub const UID_PROPERTY: &str = "String {5a3c7e41-90d2-4b0e-8a55-3d9f1c6b2e77} Name PostbridgeUid";
+use super::difference::Patch;
+use super::resource::{Event, EventBody, Events, FileAttachment, UID_PROPERTY};
 
 /// How a create ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +37,7 @@ impl Graph {
     pub async fn create_event(
         &self,
         token: &str,
-        body: &impl Serialize,
+        body: &EventBody,
     ) -> Result<Created, Failure> {
         let answer = self
             .event_call(Effect::Irreversible, Method::POST, &["me", "events"], token, |r| r.json(body))
@@ -64,7 +60,7 @@ impl Graph {
         &self,
         token: &str,
         id: &str,
-        patch: &Value,
+        patch: &Patch,
     ) -> Result<Event, Failure> {
         let path = ["me", "events", id];
         let answer =
@@ -94,8 +90,8 @@ impl Graph {
                 r.query(&[("$filter", filter.as_str())])
             })
             .await?;
-        let list: List<Event> = read(&answer.body)?;
-        Ok(list.value.into_iter().next())
+        let events: Events = read(&answer.body)?;
+        Ok(events.value.into_iter().next())
     }
 
     /// `POST /me/events/{id}/cancel`: Exchange tells the attendees, and the event goes.
@@ -123,12 +119,7 @@ impl Graph {
         octets: &[u8],
     ) -> Result<(), Failure> {
         let path = ["me", "events", id, "attachments"];
-        let body = json!({
-            "@odata.type": "#microsoft.graph.fileAttachment",
-            "name": name,
-            "contentType": content_type,
-            "contentBytes": STANDARD.encode(octets),
-        });
+        let body = FileAttachment::new(name, Some(content_type), octets);
         self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body)).await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const UID_PROPERTY: &str = "String {7fcb7c45-856b-432c-89e7-5fd4ea4cf2a0} Name PostbridgeUid";
 
 /// An event to be created. `None` is not sent: Graph then takes its default, or keeps what it has.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventBody {
     pub subject: String,
@@ -22,12 +22,12 @@ pub struct EventBody {
     pub is_all_day: bool,
     pub location: Location,
     /// The whole list; Graph mails those who are new on it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attendees: Option<Vec<Attendee>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurrence: Option<PatternedRecurrence>,
     pub is_reminder_on: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reminder_minutes_before_start: Option<i32>,
     pub show_as: ShowAs,
     pub sensitivity: Sensitivity,
@@ -35,21 +35,27 @@ pub struct EventBody {
     pub categories: Vec<String>,
     pub response_requested: bool,
     /// Can be set at creation only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_new_time_proposals: Option<bool>,
     /// Can be set once and never undone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_online_meeting: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub online_meeting_provider: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_meeting_provider: Option<String>,
     /// Can be set at creation only; a second use is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_value_extended_properties: Option<Vec<ExtendedProperty>>,
 }
 
 impl EventBody {
+    #[must_use]
+    pub fn with_attendees(mut self, attendees: Vec<Attendee>) -> EventBody {
+        self.attendees = Some(attendees);
+        self
+    }
+
     /// The same, to be found again: by the transaction, and by the client's UID ([`UID_PROPERTY`]).
     #[must_use]
     pub fn tagged(mut self, transaction_id: &str, uid: &str) -> EventBody {
@@ -91,7 +97,7 @@ pub struct Location {
     pub display_name: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attendee {
     pub email_address: EmailAddress,
