@@ -21,7 +21,7 @@
 //!         │             │  └────────► entra
 //!         └──────► store ◄────────────┘
 //!
-//!      account  submission  mime  plan  report  retry  secret        pure
+//!      account  submission  mime  ical  itip  plan  report  retry  secret        pure
 //!
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
@@ -80,6 +80,8 @@ pub mod control;
 pub mod entra;
 pub mod execute;
 pub mod graph;
+pub mod ical;
+pub mod itip;
 pub mod mime;
 pub mod plan;
 pub mod report;

@@ -3,6 +3,17 @@
 //! What a client sends becomes an [`Event`], a series with its overrides; [`crate::itip`] adds what it
 //! is sent for. Nothing here decides what is done about it, knows Graph, or fetches a URL.
 
+mod caps;
+mod grammar;
+mod moment;
+mod occurrence;
+mod people;
+mod read;
+mod rule;
+mod unfold;
+mod vtimezone;
+mod zone;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,6 +21,23 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 use crate::account::Address;
+
+pub use caps::{ATTENDEES_MAX, COMPONENTS_MAX, LINE_OCTETS_MAX, NESTING_MAX, OCTETS_MAX};
+pub use read::{Object, read, read_as};
+
+/// Why an object is of no use, in words for the decision log. Holds no text from outside that is longer
+/// than a line, and no control character.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    pub why: String,
+}
+
+impl Unreadable {
+    fn new(why: impl Into<String>) -> Unreadable {
+        Unreadable { why: why.into() }
+    }
+}
 
 /// A VEVENT series: the components of one UID in one VCALENDAR object.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +68,8 @@ pub struct Occurrence {
     /// RFC 5546 §2.1.4; 0 when absent.
     pub sequence: u32,
     pub dtstamp: Option<Timestamp>,
+    /// A CANCEL, REPLY or REFRESH may come without DTSTART (RFC 5546 §3.2): then RECURRENCE-ID or
+    /// DTSTAMP stands here, and says nothing.
     pub start: Moment,
     /// Exclusive; made from DTEND, DURATION, or RFC 5545 §3.6.1's defaults. Same kind as `start`.
     pub end: Moment,
