@@ -22,6 +22,7 @@
 //!         └──────► store ◄────────────┘
 //!
 //!      account  submission  mime  ical  recurrence  plan  report  retry  secret        pure
+//!      account  submission  mime  ical  itip  plan  report  retry  secret        pure
 //!
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
@@ -81,6 +82,8 @@ pub mod entra;
 pub mod execute;
 pub mod graph;
 pub mod ical;
+pub mod invite;
+pub mod itip;
 pub mod mime;
 pub mod plan;
 pub mod recurrence;

@@ -9,8 +9,9 @@ use std::fs;
 use std::path::Path;
 
 /// They only compute, and name only each other.
-const PURE: [&str; 9] =
-    ["account", "submission", "mime", "ical", "recurrence", "plan", "report", "retry", "secret"];
+const PURE: [&str; 11] = [
+    "account", "submission", "mime", "ical", "itip", "recurrence", "invite", "plan", "report", "retry", "secret",
+];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
 const MAY_NAME: [(&str, &[&str]); 13] = [
@@ -52,7 +53,8 @@ const IMPURE_IN_THE_MIDDLE: [&str; 6] =
     ["std::net", "reqwest", "std::time::Instant", "rand::", "now_v7", "new_v4"];
 
 /// A library, and the only places that may know it.
-const KNOWN_ONLY_TO: [(&str, &[&str]); 6] = [
+const KNOWN_ONLY_TO: [(&str, &[&str]); 7] = [
+    ("calcard", &["ical"]),
     ("sqlx", &["store"]),
     ("reqwest", &["graph", "entra", "sandbox", "cli"]),
     ("axum", &["sandbox"]),

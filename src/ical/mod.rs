@@ -3,13 +3,42 @@
 //! What a client sends becomes an [`Event`], a series with its overrides; [`crate::itip`] adds what it
 //! is sent for. Nothing here decides what is done about it, knows Graph, or fetches a URL.
 
+mod caps;
+mod grammar;
+mod moment;
+mod occurrence;
+mod people;
+mod read;
+mod rule;
+mod unfold;
+mod vtimezone;
+mod zone;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use crate::account::Address;
+
+pub use caps::{ATTENDEES_MAX, COMPONENTS_MAX, LINE_OCTETS_MAX, NESTING_MAX, OCTETS_MAX};
+pub use read::{Object, read, read_as};
+
+/// Why an object is of no use, in words for the decision log. Holds no text from outside that is longer
+/// than a line, and no control character.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    pub why: String,
+}
+
+impl Unreadable {
+    fn new(why: impl Into<String>) -> Unreadable {
+        Unreadable { why: why.into() }
+    }
+}
 
 /// A VEVENT series: the components of one UID in one VCALENDAR object.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +69,8 @@ pub struct Occurrence {
     /// RFC 5546 §2.1.4; 0 when absent.
     pub sequence: u32,
     pub dtstamp: Option<Timestamp>,
+    /// A CANCEL, REPLY or REFRESH may come without DTSTART (RFC 5546 §3.2): then RECURRENCE-ID or
+    /// DTSTAMP stands here, and says nothing.
     pub start: Moment,
     /// Exclusive; made from DTEND, DURATION, or RFC 5545 §3.6.1's defaults. Same kind as `start`.
     pub end: Moment,
@@ -92,7 +123,7 @@ pub struct Zone {
     pub rules: TimeZone,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attendee {
     pub address: Address,
     pub name: Option<String>,
@@ -103,7 +134,7 @@ pub struct Attendee {
 }
 
 /// ROLE and CUTYPE together, as far as they make a difference. Without either: required.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     Required,
     /// OPT-PARTICIPANT, NON-PARTICIPANT.
@@ -112,7 +143,7 @@ pub enum Role {
     Resource,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartStat {
     NeedsAction,
     Accepted,

@@ -12,6 +12,7 @@
 //! RCPT TO did not name, show a Bcc, or add a line that came from outside.
 
 mod address_list;
+pub mod calendar;
 mod complete;
 mod edits;
 mod header;

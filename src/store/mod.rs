@@ -13,6 +13,7 @@
 pub mod accounts;
 mod entry_id;
 mod incoming;
+pub mod invites;
 mod password;
 mod queue;
 mod schema;
