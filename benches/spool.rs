@@ -90,7 +90,7 @@ async fn rate(octets: usize, concurrency: usize) -> anyhow::Result<f64> {
                 for piece in body.chunks(32 * 1024) {
                     incoming.write(piece).await?;
                 }
-                incoming.commit(&envelope, true).await?;
+                incoming.commit(&envelope, true, None).await?;
                 done += 1;
             }
         });

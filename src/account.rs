@@ -259,12 +259,19 @@ impl Account {
         std::iter::once(&self.address).chain(&self.aliases).chain(&self.send_as)
     }
 
+    /// Whether Entra granted this permission.
+    pub fn has(&self, scope: &str) -> bool {
+        self.granted.iter().any(|granted| granted.eq_ignore_ascii_case(scope))
+    }
+
     /// Asked-for scopes that were not granted: what will not work until they are.
     pub fn missing(&self) -> impl Iterator<Item = &'static str> {
         // `offline_access` and the OpenID scopes are not always named in the token answer.
-        self.profile.scopes().iter().copied().filter(|scope| {
-            scope.contains('.') && !self.granted.iter().any(|g| g.eq_ignore_ascii_case(scope))
-        })
+        self.profile
+            .scopes()
+            .iter()
+            .copied()
+            .filter(|scope| scope.contains('.') && !self.has(scope))
     }
 }
 

@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
-use crate::config::{Config, Smtp};
+use crate::config::{AccountSettings, Config, InvitePolicy, Smtp};
 use crate::control::{self, Control};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
-use crate::execute::Executor;
+use crate::execute::{Executor, Invites};
 use crate::graph::{Graph, pace::Pace};
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::smtp::tls;
@@ -123,7 +123,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
     let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
     let graph = Graph::new(&settings.graph()).map_err(|error| StartError::Access(error.into()))?;
-    let executor = Executor::new(control.store.clone(), control.access.clone(), graph);
+    let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own))).collect();
+    let executor = Executor::new(control.store.clone(), control.access.clone(), graph, invites);
     let worker = Worker { store: control.store.clone(), executor, pace: Pace::default() };
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
@@ -155,6 +156,15 @@ impl Running {
         }
         self.commands.abort();
         let _ = self.commands.await;
+    }
+}
+
+fn invites(own: &AccountSettings) -> Invites {
+    let default = Invites::default();
+    Invites {
+        as_mail: own.invites == InvitePolicy::Mail,
+        zone: own.time_zone.as_ref().map_or(default.zone, |zone| zone.0.clone()),
+        online_meetings: own.online_meetings,
     }
 }
 

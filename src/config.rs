@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use serde::Deserialize;
 use toml::Spanned;
@@ -103,6 +104,37 @@ impl Spool {
 pub struct AccountSettings {
     /// Further addresses it may send as: mailboxes on which it has Send As or Send on Behalf.
     pub send_as: Vec<Address>,
+    /// What a mailed invite becomes.
+    pub invites: InvitePolicy,
+    /// IANA name of the zone for whole days and for times without one. Absent: the machine's.
+    pub time_zone: Option<TimeZoneName>,
+    /// Makes every event with attendees a Teams meeting, asked for or not.
+    pub online_meetings: bool,
+}
+
+/// What a mailed invite becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvitePolicy {
+    /// An event in the account's calendar; Exchange invites the attendees.
+    #[default]
+    Event,
+    /// A mail, as it stands.
+    Mail,
+}
+
+/// A time zone of the IANA database.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TimeZoneName(pub TimeZone);
+
+impl TryFrom<String> for TimeZoneName {
+    type Error = String;
+    fn try_from(name: String) -> Result<TimeZoneName, String> {
+        TimeZone::get(&name)
+            .map(TimeZoneName)
+            .map_err(|_| format!("{name:?} is no time zone; one is \"Europe/Berlin\""))
+    }
 }
 
 /// A configuration that cannot be used (exit status 78): file, key, value and remedy.

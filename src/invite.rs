@@ -74,7 +74,11 @@ impl Version {
 #[serde(tag = "shall", rename_all = "kebab-case")]
 pub enum Goal {
     /// `content` is the event in Graph's terms, without its attendees; nothing here reads it.
-    Stand { content: Value, attendees: Vec<Attendee>, attachments: Vec<Attached> },
+    Stand {
+        content: Value,
+        attendees: Vec<Attendee>,
+        attachments: Vec<Attached>,
+    },
     Cancelled,
 }
 
@@ -93,9 +97,7 @@ pub fn attached(file: &ical::Attachment) -> Option<Attached> {
     match file {
         ical::Attachment::Inline { name, content_type, octets } => Some(Attached {
             name: name.clone().unwrap_or_else(|| "attachment".into()),
-            content_type: content_type
-                .clone()
-                .unwrap_or_else(|| "application/octet-stream".into()),
+            content_type: content_type.clone().unwrap_or_else(|| "application/octet-stream".into()),
             digest: digest(octets),
             size: octets.len() as u64,
         }),
@@ -187,11 +189,7 @@ pub fn decide(known: Known<'_>) -> Decision {
     }
 }
 
-fn request(
-    known: &Known<'_>,
-    master: &Occurrence,
-    as_mail: &dyn Fn(&str) -> Decision,
-) -> Decision {
+fn request(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Decision) -> Decision {
     if master.status == ical::Status::Cancelled {
         return cancel(known, master, as_mail);
     }
@@ -230,8 +228,10 @@ fn request(
     let Goal::Stand { content, attendees, attachments } = &mut invite.goal else {
         return as_mail("its event was cancelled");
     };
-    let added: Vec<Attendee> =
-        fresh.into_iter().filter(|new| !attendees.iter().any(|old| same_person(old, new))).collect();
+    let added: Vec<Attendee> = fresh
+        .into_iter()
+        .filter(|new| !attendees.iter().any(|old| same_person(old, new)))
+        .collect();
     let more = match added.len() {
         0 => String::new(),
         n => format!("; attendees +{n}"),
@@ -243,7 +243,9 @@ fn request(
         format!("nothing to change: the same content{more}")
     } else {
         let why = match version.sequence.cmp(&invite.version.sequence) {
-            std::cmp::Ordering::Equal => format!("update: SEQUENCE {} again, later", version.sequence),
+            std::cmp::Ordering::Equal => {
+                format!("update: SEQUENCE {} again, later", version.sequence)
+            }
             _ => format!("update: SEQUENCE {} > {}", version.sequence, invite.version.sequence),
         };
         *content = translated.content.clone();
@@ -259,11 +261,7 @@ fn request(
     decision(known, invite, why)
 }
 
-fn cancel(
-    known: &Known<'_>,
-    master: &Occurrence,
-    as_mail: &dyn Fn(&str) -> Decision,
-) -> Decision {
+fn cancel(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Decision) -> Decision {
     let Some(invite) = known.invite else {
         return as_mail("no event is known for its UID");
     };

@@ -10,7 +10,17 @@ use std::path::Path;
 
 /// They only compute, and name only each other.
 const PURE: [&str; 11] = [
-    "account", "submission", "mime", "ical", "itip", "recurrence", "invite", "plan", "report", "retry", "secret",
+    "account",
+    "submission",
+    "mime",
+    "ical",
+    "itip",
+    "recurrence",
+    "invite",
+    "plan",
+    "report",
+    "retry",
+    "secret",
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.

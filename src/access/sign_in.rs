@@ -303,6 +303,7 @@ fn about_me(failure: graph::Failure) -> SignInError {
         graph::Failure::Later { why, .. } | graph::Failure::Unknown { why } => {
             format!("Whose mailbox it is could not be asked: {why}. Try again.")
         }
+        graph::Failure::Duplicate { .. } => "Graph answered something else. Try again.".to_owned(),
         graph::Failure::Account { why, .. }
         | graph::Failure::TokenRefused { why }
         | graph::Failure::Never { why, .. } => format!(

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::{Ended, Executor, Missed, Refused, Turn, later};
 use crate::account::Address;
+use crate::graph::convert::Content;
 use crate::graph::event::Created;
 use crate::graph::resource::EventBody;
-use crate::graph::convert::Content;
 use crate::graph::{convert, difference, resource, zone};
 use crate::ical::Attachment;
 use crate::invite::{self, Attached, Done, EventRef, Goal, Invite, Translated};
@@ -75,7 +75,8 @@ impl Executor {
     ) -> Result<Option<Envelope>, Ended> {
         let whole = turn.entry.envelope.clone();
         let settings = self.settings(turn);
-        if turn.entry.kind != Kind::Submission || settings.as_mail {
+        let may = turn.account.has("Calendars.ReadWrite");
+        if turn.entry.kind != Kind::Submission || settings.as_mail || !may {
             return Ok(Some(whole));
         }
         let found = {
@@ -158,9 +159,12 @@ impl Executor {
     async fn look(&self, turn: &Turn, invite: &mut Invite) -> Result<(), Ended> {
         // Creating is safe to repeat: its transactionId says what became of it.
         if let Some(event) = invite.done.event.clone() {
-            let zone = zone_of(invite);
+            let (id, zone) = (event.id.as_str(), zone_of(invite));
+            let zone = zone.as_str();
             let found = self
-                .with_token(turn, async |graph, token| graph.event(token, &event.id, &zone).await)
+                .with_token(turn, |graph, token| async move {
+                    graph.event(token.expose(), id, zone).await
+                })
                 .await;
             match found {
                 Ok(found) => take_over(invite, &found),
@@ -169,8 +173,8 @@ impl Executor {
             }
             if let Some(EventAction::Attach(file)) = plan::of_invite(invite) {
                 let hanging = self
-                    .with_token(turn, async |graph, token| {
-                        graph.event_attachments(token, &event.id).await
+                    .with_token(turn, |graph, token| async move {
+                        graph.event_attachments(token.expose(), id).await
                     })
                     .await?;
                 if hanging.iter().any(|there| there.name.as_deref() == Some(&file.name)) {
@@ -191,7 +195,7 @@ impl Executor {
         files: &[Attachment],
     ) -> Result<Done, Missed> {
         let mut done = Done { begun: false, ..invite.done.clone() };
-        let id = done.event.as_ref().map(|event| event.id.clone()).unwrap_or_default();
+        let id = invite.done.event.as_ref().map_or("", |event| event.id.as_str());
         match action {
             EventAction::Create { with_attendees } => {
                 let Goal::Stand { content, attendees, .. } = &invite.goal else { return Ok(done) };
@@ -200,9 +204,10 @@ impl Executor {
                 let request = body(content)?
                     .with_attendees(convert::attendee_list(&attendees))
                     .tagged(&transaction, &invite.uid);
+                let request = &request;
                 let created = self
-                    .with_token(turn, async |graph, token| {
-                        graph.create_event(token, &request).await
+                    .with_token(turn, |graph, token| async move {
+                        graph.create_event(token.expose(), request).await
                     })
                     .await?;
                 let event = match created {
@@ -216,8 +221,9 @@ impl Executor {
             EventAction::Attach(file) => {
                 let octets = octets_of(file, files);
                 if let Some((content_type, octets)) = octets {
-                    self.with_token(turn, async |graph, token| {
-                        graph.attach_to_event(token, &id, &file.name, content_type, octets).await
+                    self.with_token(turn, |graph, token| async move {
+                        let (token, name) = (token.expose(), file.name.as_str());
+                        graph.attach_to_event(token, id, name, content_type, octets).await
                     })
                     .await?;
                 }
@@ -239,9 +245,10 @@ impl Executor {
                 };
                 // What merely looks different is no reason to mail everybody.
                 if !patch.is_empty() {
+                    let patch = &patch;
                     let event = self
-                        .with_token(turn, async |graph, token| {
-                            graph.patch_event(token, &id, &patch).await
+                        .with_token(turn, |graph, token| async move {
+                            graph.patch_event(token.expose(), id, patch).await
                         })
                         .await?;
                     done.event = Some(reference(&event));
@@ -251,9 +258,11 @@ impl Executor {
             }
             EventAction::Cancel | EventAction::Delete => {
                 let gone = self
-                    .with_token(turn, async |graph, token| match action {
-                        EventAction::Cancel => graph.cancel_event(token, &id, "").await,
-                        _ => graph.delete_event(token, &id).await,
+                    .with_token(turn, |graph, token| async move {
+                        match action {
+                            EventAction::Cancel => graph.cancel_event(token.expose(), id, "").await,
+                            _ => graph.delete_event(token.expose(), id).await,
+                        }
                     })
                     .await;
                 match gone {
@@ -273,13 +282,18 @@ impl Executor {
         id: Option<String>,
     ) -> Result<resource::Event, Missed> {
         if let Some(id) = id {
-            let zone = zone_of(invite);
+            let (id, zone) = (id.as_str(), zone_of(invite));
+            let zone = zone.as_str();
             return self
-                .with_token(turn, async |graph, token| graph.event(token, &id, &zone).await)
+                .with_token(turn, |graph, token| async move {
+                    graph.event(token.expose(), id, zone).await
+                })
                 .await;
         }
         let found = self
-            .with_token(turn, async |graph, token| graph.event_of_uid(token, &invite.uid).await)
+            .with_token(turn, |graph, token| async move {
+                graph.event_of_uid(token.expose(), &invite.uid).await
+            })
             .await?;
         found.ok_or_else(|| {
             Ended::Failed(Refused {
@@ -308,7 +322,8 @@ fn gone(invite: &mut Invite) {
 /// What is seen in the mailbox counts as done where it is as it shall be.
 fn take_over(invite: &mut Invite, found: &resource::Event) {
     let seen = reference(found);
-    let changed = invite.done.event.as_ref().is_none_or(|known| known.change_key != seen.change_key);
+    let changed =
+        invite.done.event.as_ref().is_none_or(|known| known.change_key != seen.change_key);
     if let Goal::Stand { content, attendees, .. } = &invite.goal
         && changed
         && let Ok(wanted) = body(content)
@@ -330,7 +345,9 @@ fn reference(event: &resource::Event) -> EventRef {
 
 fn zone_of(invite: &Invite) -> String {
     match &invite.goal {
-        Goal::Stand { content, .. } => content["start"]["timeZone"].as_str().unwrap_or("UTC").into(),
+        Goal::Stand { content, .. } => {
+            content["start"]["timeZone"].as_str().unwrap_or("UTC").into()
+        }
         Goal::Cancelled => "UTC".into(),
     }
 }

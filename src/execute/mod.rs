@@ -11,14 +11,14 @@ use std::time::Duration;
 
 pub use event::Invites;
 
-use crate::access::{Access, AccessError};
+use crate::access::{Access, AccessError, AccessToken};
 use crate::account::Account;
 use crate::graph::{Failure, Graph, pace::Slot};
 use crate::mime::{Refusal, Stamp};
 use crate::plan::{self, Action, Known, Plan};
+use crate::store::spool::Entry;
 use crate::store::{Store, StoreError};
 use crate::submission::Envelope;
-use crate::store::spool::Entry;
 
 /// What it takes to act; clones share it.
 #[derive(Clone)]
@@ -121,9 +121,9 @@ impl Executor {
     async fn send(&self, turn: &Turn, message: &[u8]) -> Result<(), Ended> {
         let id = turn.entry.id;
         let sent = self
-            .with_token(turn, async |graph, token| {
+            .with_token(turn, |graph, token| async move {
                 self.store.begin_sending(id).await.map_err(not_written)?;
-                let answer = graph.send_mime(token, message).await;
+                let answer = graph.send_mime(token.expose(), message).await;
                 if matches!(answer, Err(Failure::TokenRefused { .. })) {
                     // A 401 is certain: nothing was sent.
                     self.store.not_sent(id).await.map_err(not_written)?;
@@ -135,16 +135,19 @@ impl Executor {
     }
 
     /// One call, with a token that is good; with another one if Graph does not take it.
-    async fn with_token<T>(
+    async fn with_token<T, F>(
         &self,
         turn: &Turn,
-        call: impl AsyncFn(&Graph, &str) -> Result<T, Failure>,
-    ) -> Result<T, Missed> {
+        call: impl Fn(Graph, AccessToken) -> F,
+    ) -> Result<T, Missed>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let account = turn.account.id;
         let mut token = self.access.access_token(account).await.map_err(Ended::from)?;
         let mut renewed = false;
         loop {
-            match call(&self.graph, token.expose()).await {
+            match call(self.graph.clone(), token.clone()).await {
                 Err(Failure::TokenRefused { why }) if renewed => {
                     return Err(later(format!("{why} (with a new token as well)")).into());
                 }
@@ -241,6 +244,7 @@ impl From<Failure> for Ended {
             }
             Failure::TokenRefused { why } => later(why),
             Failure::Account { why, .. } => Ended::AccountWaits { note: why },
+            Failure::Duplicate { .. } => later("Graph has made this before".into()),
             Failure::Unknown { why } => Ended::Unknown { note: why },
             Failure::Never { status, code, why } => {
                 let enhanced = enhanced_status(status, &code);

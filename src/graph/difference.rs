@@ -93,7 +93,10 @@ pub fn stands(found: &Event, wanted: &EventBody, attendees: &[Attendee]) -> bool
         list.map(str::to_lowercase).collect::<std::collections::BTreeSet<_>>()
     };
     let there = addresses(
-        &mut found.attendees.iter().filter_map(|a| Some(a.email_address.as_ref()?.address.as_str())),
+        &mut found
+            .attendees
+            .iter()
+            .filter_map(|a| Some(a.email_address.as_ref()?.address.as_str())),
     );
     found.subject.as_deref().unwrap_or_default().trim() == wanted.subject.trim()
         && found.start.as_ref().map(at) == Some(at(&wanted.start))

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Graph, Success};
-use super::failure::{Effect, Failure};
 use super::difference::Patch;
+use super::failure::{Effect, Failure};
 use super::resource::{Event, EventBody, Events, FileAttachment, UID_PROPERTY};
 
 /// How a create ended.
@@ -34,23 +34,18 @@ pub struct Hanging {
 
 impl Graph {
     /// `POST /me/events`. Its transactionId makes it safe to repeat.
-    pub async fn create_event(
-        &self,
-        token: &str,
-        body: &EventBody,
-    ) -> Result<Created, Failure> {
+    pub async fn create_event(&self, token: &str, body: &EventBody) -> Result<Created, Failure> {
         let answer = self
-            .event_call(Effect::Irreversible, Method::POST, &["me", "events"], token, |r| r.json(body))
+            .event_call(Effect::Irreversible, Method::POST, &["me", "events"], token, |r| {
+                r.json(body)
+            })
             .await;
         match answer {
             Ok(answer) if answer.status == StatusCode::CREATED => {
                 Ok(Created::New(Box::new(read(&answer.body)?)))
             }
             Ok(answer) => Err(Failure::of_odd_success(answer.status)),
-            // Graph answers 400 or 409, with or without the id.
-            Err(Failure::Never { code, existing, .. }) if is_duplicate(&code) => {
-                Ok(Created::Before(existing))
-            }
+            Err(Failure::Duplicate { existing }) => Ok(Created::Before(existing)),
             Err(failure) => Err(failure),
         }
     }
@@ -63,8 +58,9 @@ impl Graph {
         patch: &Patch,
     ) -> Result<Event, Failure> {
         let path = ["me", "events", id];
-        let answer =
-            self.event_call(Effect::Irreversible, Method::PATCH, &path, token, |r| r.json(patch)).await?;
+        let answer = self
+            .event_call(Effect::Irreversible, Method::PATCH, &path, token, |r| r.json(patch))
+            .await?;
         read(&answer.body)
     }
 
@@ -98,7 +94,8 @@ impl Graph {
     pub async fn cancel_event(&self, token: &str, id: &str, comment: &str) -> Result<(), Failure> {
         let path = ["me", "events", id, "cancel"];
         let body = json!({ "comment": comment });
-        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body)).await?;
+        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body))
+            .await?;
         Ok(())
     }
 
@@ -120,7 +117,8 @@ impl Graph {
     ) -> Result<(), Failure> {
         let path = ["me", "events", id, "attachments"];
         let body = FileAttachment::new(name, Some(content_type), octets);
-        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body)).await?;
+        self.event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(&body))
+            .await?;
         Ok(())
     }
 
@@ -128,8 +126,9 @@ impl Graph {
     pub async fn event_attachments(&self, token: &str, id: &str) -> Result<Vec<Hanging>, Failure> {
         let path = ["me", "events", id, "attachments"];
         let select = [("$select", "name,size")];
-        let answer =
-            self.event_call(Effect::Harmless, Method::GET, &path, token, |r| r.query(&select)).await?;
+        let answer = self
+            .event_call(Effect::Harmless, Method::GET, &path, token, |r| r.query(&select))
+            .await?;
         let list: List<Hanging> = read(&answer.body)?;
         Ok(list.value)
     }
@@ -150,12 +149,9 @@ impl Graph {
     }
 }
 
-fn is_duplicate(code: &str) -> bool {
-    code.strip_prefix("Error").unwrap_or(code).eq_ignore_ascii_case("DuplicateTransactionId")
-}
-
 /// An answer that cannot be read leaves open what happened.
 fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::Unknown { why: format!("Graph's answer cannot be read: {error}") })
+    serde_json::from_slice(body).map_err(|error| Failure::Unknown {
+        why: format!("Graph's answer cannot be read: {error}"),
+    })
 }

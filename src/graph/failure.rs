@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
+use super::resource::DuplicateTransaction;
+
 /// How a call to Graph failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -17,6 +19,9 @@ pub enum Failure {
     Later { after: Option<Duration>, throttled: bool, why: String },
     /// Refused for good: asking again would be refused again.
     Never { status: u16, code: String, why: String },
+    /// The transactionId was used before: what was to be created is there, under this id if Graph
+    /// says it (Graph: ErrorDuplicateTransactionId, 400 or 409).
+    Duplicate { existing: Option<String> },
     /// 401: the access token is no longer taken. Nothing happened.
     TokenRefused { why: String },
     /// Nothing of this account will work until a person does something: consent, licence, policy.
@@ -65,6 +70,9 @@ impl Failure {
         let Some((code, message)) = graph_error(answer.body) else {
             return of_stranger(answer, effect);
         };
+        if let Some(duplicate) = DuplicateTransaction::of(answer.body) {
+            return Failure::Duplicate { existing: duplicate.existing_event_id };
+        }
         let status = answer.status.as_u16();
         let why = plain(&format!("Graph answered {status} {code}: {message}"));
         let later =
@@ -227,6 +235,7 @@ mod tests {
             Failure::Later { throttled: true, .. } => "throttled",
             Failure::Later { .. } => "later",
             Failure::Never { .. } => "never",
+            Failure::Duplicate { .. } => "duplicate",
             Failure::TokenRefused { .. } => "token",
             Failure::Account { .. } => "account",
             Failure::Unknown { .. } => "unknown",
@@ -246,6 +255,8 @@ mod tests {
             (403, "ErrorSendAsDenied", "never"),
             (403, "ErrorExceededMessageLimit", "later"),
             (403, "ErrorQuotaExceeded", "later"),
+            (400, "ErrorDuplicateTransactionId", "duplicate"),
+            (409, "ErrorDuplicateTransactionId", "duplicate"),
             (404, "MailboxNotEnabledForRESTAPI", "account"),
             (404, "ErrorNonExistentMailbox", "account"),
             (409, "ErrorIrresolvableConflict", "later"),

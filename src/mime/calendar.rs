@@ -35,6 +35,14 @@ pub struct Invite {
     pub notes: Vec<String>,
 }
 
+/// Whether a mail's octets speak of a calendar anywhere: a quick look before the long one.
+pub fn may_hold_one(octets: &[u8]) -> bool {
+    // A calendar part says so in its type (text/calendar, application/ics) or file name (….ics).
+    ["alendar", "ALENDAR", "ics", "ICS"]
+        .iter()
+        .any(|word| memchr::memmem::find(octets, word.as_bytes()).is_some())
+}
+
 /// What a mail holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {

@@ -4,6 +4,7 @@
 //! Nothing here must decide what SMTP is. An idle connection holds no buffers: it is read by way of
 //! the stack, so that a thousand of them cost little.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use super::server::Shared;
 use super::session::Session;
 use super::step::{Arrived, Login, Stage, Step, Transport};
 use super::stream::{Prompt, Stream};
-use crate::mime;
+use crate::mime::{self, calendar};
 use crate::store::spool::Incoming;
 
 /// Octets read at once: of commands, by way of the stack; of a mail's text, into a buffer.
@@ -212,7 +213,7 @@ impl Connection {
     /// The mail has arrived: it is judged, made durable, and answered for.
     async fn settle(&mut self, mail: Arrived) -> Reply {
         let Arrived { envelope, account, head, octets } = mail;
-        let incoming = match std::mem::replace(&mut self.spooling, Spooling::Nothing) {
+        let mut incoming = match std::mem::replace(&mut self.spooling, Spooling::Nothing) {
             Spooling::Failed(refusal) => return refusal,
             Spooling::Into(incoming) => incoming,
             Spooling::Nothing => Box::new(self.shared.store().begin(&account)),
@@ -224,7 +225,14 @@ impl Connection {
                 return Reply::refused(refusal.code, refusal.enhanced, &refusal.text);
             }
         };
-        match incoming.commit(&envelope, edits.is_named()).await {
+        let series = match incoming.octets().await {
+            Ok(octets) => series(octets).await,
+            Err(error) => {
+                tracing::error!(%error, "a mail could not be kept");
+                return Reply::not_kept(&error);
+            }
+        };
+        match incoming.commit(&envelope, edits.is_named(), series).await {
             // Whoever wants to hear from further on before the client does, waits here: the mail is
             // durable, and the reply not yet given.
             Ok(receipt) => {
@@ -359,6 +367,18 @@ impl Connection {
             Ok(Ok(())) | Err(_) => Over::Closed,
         }
     }
+}
+
+/// The UID of the invite in a mail, if there is one. Off the reactor, and only for a mail that speaks
+/// of a calendar at all.
+async fn series(octets: Option<Cow<'_, [u8]>>) -> Option<String> {
+    let octets = octets.filter(|octets| calendar::may_hold_one(octets))?.into_owned();
+    tokio::task::spawn_blocking(move || match calendar::find(&octets) {
+        calendar::Found::Invite(invite) => Some(invite.message.event.uid),
+        _ => None,
+    })
+    .await
+    .unwrap_or_default()
 }
 
 /// Reads into `input`, which is given memory only when octets have come. 0: the client has closed.

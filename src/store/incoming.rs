@@ -1,5 +1,6 @@
 //! A mail on its way into the spool: nothing until it is committed, on disk from then on.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,6 +25,9 @@ use crate::submission::Envelope;
 pub const ROW_OCTETS_MAX: usize = 64 * 1024;
 /// A mail on its way in is kept in memory up to here, so that most files are written in one go.
 const MEMORY_OCTETS_MAX: usize = 128 * 1024;
+
+/// A mail on its way in is read back for a look into it up to here.
+const READ_BACK_OCTETS_MAX: u64 = 4 << 20;
 
 /// How long the same mail, handed in again, is the mail we already have.
 const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -102,6 +106,19 @@ impl Incoming {
         Ok(())
     }
 
+    /// All octets so far, if they are not too many for a look into them.
+    pub async fn octets(&mut self) -> Result<Option<Cow<'_, [u8]>>, SpoolError> {
+        let Some((part, file)) = &mut self.file else {
+            return Ok(Some(Cow::Borrowed(&self.octets)));
+        };
+        if self.size > READ_BACK_OCTETS_MAX {
+            return Ok(None);
+        }
+        file.flush().await?;
+        let path = part.path.clone();
+        Ok(Some(Cow::Owned(blocking(move || fs::read(path)).await?)))
+    }
+
     /// Octets written so far.
     pub fn size(&self) -> u64 {
         self.size
@@ -110,16 +127,27 @@ impl Incoming {
     /// Puts the mail on disk. When this returns a receipt, a power cut can no longer take it.
     ///
     /// `named`: the mail has a Message-ID or a Date, so that an equal one is a repeat for a day.
-    pub async fn commit(self, envelope: &Envelope, named: bool) -> Result<Receipt, SpoolError> {
+    /// `series`: the UID of the invite in it; mails of one UID are acted on in their order.
+    pub async fn commit(
+        self,
+        envelope: &Envelope,
+        named: bool,
+        series: Option<String>,
+    ) -> Result<Receipt, SpoolError> {
         let envelope = serde_json::to_string(envelope)
             .map_err(|error| SpoolError::Unavailable(error.to_string().into()))?;
         // In a task of its own: a client that hangs up now must not leave half a commit behind.
-        tokio::spawn(self.put_on_disk(envelope, named))
+        tokio::spawn(self.put_on_disk(envelope, named, series))
             .await
             .unwrap_or_else(|error| Err(SpoolError::Unavailable(error.to_string().into())))
     }
 
-    async fn put_on_disk(self, envelope: String, named: bool) -> Result<Receipt, SpoolError> {
+    async fn put_on_disk(
+        self,
+        envelope: String,
+        named: bool,
+        series: Option<String>,
+    ) -> Result<Receipt, SpoolError> {
         let Incoming { store, account, id, hash, octets, file, size } = self;
         store.room(size)?;
         let directory = store.inner.spool.directory.clone();
@@ -158,6 +186,7 @@ impl Incoming {
             digest,
             repeat_until: now.saturating_add(window).unwrap_or(now),
             accepted_at: now,
+            series,
             octets,
         };
         // Counted before it is committed, or the worker could take it off before it was put on.
@@ -203,6 +232,7 @@ pub(super) struct NewEntry {
     pub digest: Vec<u8>,
     pub repeat_until: Timestamp,
     pub accepted_at: Timestamp,
+    pub series: Option<String>,
     pub octets: Option<Vec<u8>>,
 }
 
@@ -216,8 +246,8 @@ impl NewEntry {
         // the second that spares the transaction cannot happen (the key is new, the row is there).
         // One string, so that it is one errand to the thread that SQLite runs on.
         let inserted = sqlx::query(
-            "INSERT INTO entry (id, account, kind, envelope, size, digest, repeat_until, accepted_at, state, due_at) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?8 WHERE NOT EXISTS \
+            "INSERT INTO entry (id, account, kind, envelope, size, digest, repeat_until, accepted_at, state, due_at, series) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?8, ?10 WHERE NOT EXISTS \
              (SELECT 1 FROM entry WHERE digest = ?6 AND state <> 'failed' AND repeat_until > ?8); \
              INSERT INTO body (entry, octets) SELECT ?1, ?9 WHERE ?9 IS NOT NULL AND changes() > 0",
         )
@@ -230,6 +260,7 @@ impl NewEntry {
         .bind(self.repeat_until.as_millisecond())
         .bind(now)
         .bind(self.octets)
+        .bind(self.series)
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {

@@ -25,7 +25,11 @@ pub struct Remembered {
 }
 
 impl Store {
-    pub async fn invite(&self, account: AccountId, uid: &str) -> Result<Option<Invite>, StoreError> {
+    pub async fn invite(
+        &self,
+        account: AccountId,
+        uid: &str,
+    ) -> Result<Option<Invite>, StoreError> {
         let mut connection = self.read().await?;
         let record: Option<String> =
             sqlx::query_scalar("SELECT record FROM invite WHERE account = ? AND uid = ?")
@@ -80,7 +84,11 @@ impl Store {
     }
 
     /// Writes down what an action did, or that it is about to be done.
-    pub async fn record_invite(&self, account: AccountId, invite: &Invite) -> Result<(), StoreError> {
+    pub async fn record_invite(
+        &self,
+        account: AccountId,
+        invite: &Invite,
+    ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
         let now = Timestamp::now().as_millisecond();
         self.write(move |connection| {
@@ -101,7 +109,11 @@ impl Store {
     }
 
     /// The invites of an account, newest first.
-    pub async fn invites(&self, account: AccountId, most: u32) -> Result<Vec<Remembered>, StoreError> {
+    pub async fn invites(
+        &self,
+        account: AccountId,
+        most: u32,
+    ) -> Result<Vec<Remembered>, StoreError> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(
             "SELECT record, updated_at FROM invite WHERE account = ? ORDER BY updated_at DESC LIMIT ?",
@@ -142,7 +154,11 @@ impl Store {
         let history = rows
             .iter()
             .map(|row| {
-                Ok(Decided { entry: row.get("entry"), at: time(row.get("at"))?, why: row.get("why") })
+                Ok(Decided {
+                    entry: row.get("entry"),
+                    at: time(row.get("at"))?,
+                    why: row.get("why"),
+                })
             })
             .collect::<Result<_, StoreError>>()?;
         Ok(Some((octets, history)))

@@ -41,7 +41,10 @@ pub(super) const CLAIM: &str = concat!(
     "UPDATE entry SET state = 'attempting', attempts = attempts + 1, due_at = ?1 \
      WHERE id IN (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND ",
     on_its_way!(),
-    " AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) RETURNING *",
+    " AND due_at <= ?3 AND NOT EXISTS (SELECT 1 FROM entry AS earlier WHERE earlier.account = ?2 \
+     AND earlier.series IS NOT NULL AND earlier.series = entry.series AND earlier.id < entry.id AND earlier.",
+    on_its_way!(),
+    ") ORDER BY due_at, id LIMIT ?4) RETURNING *",
 );
 
 impl Store {
@@ -252,6 +255,7 @@ async fn settle(
             digest: digest::digest(&digest::SHA256, &report.octets).as_ref().to_vec(),
             repeat_until: now,
             accepted_at: now,
+            series: None,
             // A report is small: it holds headers and words, never a body.
             octets: Some(report.octets),
         };

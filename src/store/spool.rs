@@ -318,8 +318,8 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::queue::{CLAIM, DUE};
+    use super::*;
     use crate::account::{Account, Address, Profile, Standing};
     use crate::submission::MailParameters;
 
@@ -350,7 +350,7 @@ mod tests {
         for piece in octets.chunks(1000) {
             incoming.write(piece).await.unwrap();
         }
-        incoming.commit(&envelope(to), true).await.unwrap()
+        incoming.commit(&envelope(to), true, None).await.unwrap()
     }
 
     async fn claim_all(store: &Store) -> Vec<Entry> {
@@ -462,7 +462,7 @@ mod tests {
         assert!(matches!(store.room(600), Err(SpoolError::Full(_))));
         let mut second = store.begin(&account());
         second.write(&mail).await.unwrap();
-        let refused = second.commit(&envelope("c@contoso.example"), true).await;
+        let refused = second.commit(&envelope("c@contoso.example"), true, None).await;
         assert!(matches!(refused, Err(SpoolError::Full(_))));
         let entries = claim_all(&store).await;
         assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [first.id()]);
