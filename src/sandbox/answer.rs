@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::aadsts::{Ids, Refusal};
@@ -80,7 +80,11 @@ impl<S: Sync> FromRequestParts<S> for RequestIds {
 
 /// An error of Microsoft Graph.
 pub fn graph_error(ids: &RequestIds, status: StatusCode, code: &str, message: &str) -> Response {
-    let body = json!({"error": {
+    (status, Json(graph_error_body(ids, code, message))).into_response()
+}
+
+pub fn graph_error_body(ids: &RequestIds, code: &str, message: &str) -> Value {
+    json!({"error": {
         "code": code,
         "message": message,
         "innerError": {
@@ -88,8 +92,7 @@ pub fn graph_error(ids: &RequestIds, status: StatusCode, code: &str, message: &s
             "request-id": ids.request_id,
             "client-request-id": ids.client_request_id,
         },
-    }});
-    (status, Json(body)).into_response()
+    }})
 }
 
 /// Whether a path belongs to Graph rather than to Entra.

@@ -142,6 +142,7 @@ async fn reset(State(world): State<Arc<World>>) -> StatusCode {
     world.journal.clear();
     world.throttle.clear();
     world.mail.clear();
+    world.calendar.clear();
     world.ledger.clear();
     StatusCode::NO_CONTENT
 }

@@ -1,4 +1,5 @@
-//! The ledger: one row for each copy that a recipient would have received.
+//! The ledger: one row for each copy that a recipient would have received, and for each mail that
+//! an attendee would have got of an event.
 //!
 //! It is what a test compares with what a client was promised, so it forgets nothing and merges
 //! nothing: a mail sent twice stands there twice. `GET /_sandbox/ledger`,
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::invitations::Invitation;
 use super::throttle::Limit;
 use super::world::World;
 
@@ -23,6 +25,8 @@ use super::world::World;
 const OCTETS_MAX: usize = 1 << 30;
 /// Rows of throttling that are kept; later ones are only counted.
 const THROTTLED_MAX: usize = 100_000;
+/// Invitations that are kept; beyond it calendars are full.
+const INVITATIONS_MAX: usize = 1_000_000;
 
 /// How a mail was handed to Graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,9 +81,20 @@ pub struct Throttled {
     pub retry_after: Option<String>,
 }
 
+/// A mail about an event, and its place in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invited {
+    /// Counts from 1.
+    pub seq: u64,
+    #[serde(flatten)]
+    pub invitation: Invitation,
+}
+
 /// The mailboxes hold as much as the sandbox keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sandbox keeps no more than {OCTETS_MAX} octets of mail")]
+#[error(
+    "the sandbox keeps no more than {OCTETS_MAX} octets of mail, {INVITATIONS_MAX} invitations"
+)]
 pub struct Full;
 
 #[derive(Debug, Default)]
@@ -91,6 +106,7 @@ pub struct Ledger {
 struct Book {
     copies: Vec<MailCopy>,
     octets: usize,
+    invitations: Vec<Invited>,
     throttled: Vec<Throttled>,
 }
 
@@ -111,6 +127,23 @@ impl Ledger {
             numbers.push(seq);
         }
         Ok(numbers)
+    }
+
+    /// Writes a row for each, all or none.
+    pub fn invite(&self, invitations: Vec<Invitation>) -> Result<(), Full> {
+        let mut book = self.book();
+        if book.invitations.len().saturating_add(invitations.len()) > INVITATIONS_MAX {
+            return Err(Full);
+        }
+        for invitation in invitations {
+            let seq = book.invitations.len() as u64 + 1;
+            book.invitations.push(Invited { seq, invitation });
+        }
+        Ok(())
+    }
+
+    pub fn invitations(&self) -> Vec<Invited> {
+        self.book().invitations.clone()
     }
 
     pub fn throttle(
@@ -149,8 +182,7 @@ impl Ledger {
     pub fn to_json(&self) -> Value {
         let book = self.book();
         let mails: Vec<Value> = book.copies.iter().map(row).collect();
-        // Calendars are not here yet: nobody is invited to anything.
-        json!({"mails": mails, "invitations": [], "throttled": &book.throttled})
+        json!({"mails": mails, "invitations": &book.invitations, "throttled": &book.throttled})
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -1,4 +1,4 @@
-//! Our stand-in for Microsoft 365: sign-in, Graph mail, faults and a ledger, on loopback.
+//! Our stand-in for Microsoft 365: sign-in, Graph mail and calendar, faults and a ledger, on loopback.
 //!
 //! It knows nothing of the bridge: no file in here may name one outside `sandbox/`, so that a
 //! mistake of ours cannot cancel itself out. It is strict (closed request schemas), it has a memory,
@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!  request ─► journal ─► throttle ─► faults ─► identity   /{tenant}/oauth2/v2.0/…
-//!                                        └───► mail       /v1.0/…
+//!                                        ├───► mail       /v1.0/…
+//!                                        └───► calendar   /v1.0/…/events
 //!                                               └──► ledger: a row for each copy delivered
 //!             control, ledger                             /_sandbox/…  (neither written down
 //!             page                                        /, /mails/…   nor hurt)
@@ -16,16 +17,23 @@ pub mod aadsts;
 pub mod answer;
 pub mod authorize;
 pub mod ca;
+pub mod calendar;
+pub mod calendar_routes;
 pub mod clock;
 pub mod consent;
 pub mod control;
 pub mod device;
 pub mod directory;
 pub mod discovery;
+pub mod event;
+pub mod event_json;
+pub mod event_query;
 pub mod faults;
 pub mod grants;
 pub mod header;
 pub mod identity;
+pub mod invitations;
+pub mod item_id;
 pub mod journal;
 pub mod ledger;
 pub mod mail;
@@ -35,17 +43,20 @@ pub mod odata;
 pub mod page;
 pub mod pages;
 pub mod recipients;
+pub mod recurrence;
 pub mod render;
 pub mod request;
 pub mod schema;
 pub mod scope;
 pub mod script;
+pub mod series;
 pub mod server;
 pub mod signing;
 pub mod throttle;
 pub mod token;
 pub mod user;
 pub mod world;
+pub mod zones;
 
 use std::sync::Arc;
 
@@ -61,6 +72,7 @@ pub fn router(world: Arc<World>) -> Router {
     let microsoft = Router::new()
         .merge(identity::router())
         .merge(mail::router())
+        .merge(calendar_routes::router())
         .fallback(answer::unknown_route)
         // The journal has read the body already, within its own bound.
         .layer(DefaultBodyLimit::disable())

@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 
+use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{CHALLENGE, RequestIds, graph_error};
+use super::answer::{CHALLENGE, RequestIds, graph_error_body};
 
 /// A refusal: HTTP status, Graph's error code, a message for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,8 @@ pub struct ODataError {
     pub message: Cow<'static, str>,
     /// The value of `Retry-After`, as it shall stand there.
     pub retry_after: Option<String>,
+    /// A further member of the error object.
+    pub annotation: Option<(&'static str, String)>,
 }
 
 impl ODataError {
@@ -31,7 +34,7 @@ impl ODataError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> ODataError {
-        ODataError { status, code, message: message.into(), retry_after: None }
+        ODataError { status, code, message: message.into(), retry_after: None, annotation: None }
     }
 
     pub fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> ODataError {
@@ -52,7 +55,12 @@ impl ODataError {
 
     /// The answer to the request of these ids.
     pub fn answer(self, ids: &RequestIds) -> Response {
-        let mut response = graph_error(ids, self.status, self.code, &self.message);
+        let mut body = graph_error_body(ids, self.code, &self.message);
+        if let (Some((name, value)), Some(error)) = (self.annotation, body["error"].as_object_mut())
+        {
+            error.insert(name.to_owned(), value.into());
+        }
+        let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));

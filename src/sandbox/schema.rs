@@ -16,23 +16,43 @@ use serde_json::{Map, Value};
 pub enum Body {
     /// The parameters of the action sendMail.
     SendMail,
+    EventCreate,
+    EventPatch,
+    /// The parameters of cancel.
+    Comment,
+    /// The parameters of accept, tentativelyAccept and decline.
+    Respond,
+    Attachment,
+    Calendar,
 }
 
 impl Body {
-    const ALL: [Body; 1] = [Body::SendMail];
+    const ALL: [Body; 7] = [
+        Body::SendMail,
+        Body::EventCreate,
+        Body::EventPatch,
+        Body::Comment,
+        Body::Respond,
+        Body::Attachment,
+        Body::Calendar,
+    ];
 
     /// The name under `$defs`.
     fn definition(self) -> &'static str {
         match self {
             Body::SendMail => "request.sendMail",
+            Body::EventCreate => "request.eventCreate",
+            Body::EventPatch => "request.eventPatch",
+            Body::Comment => "request.comment",
+            Body::Respond => "request.respond",
+            Body::Attachment => "request.attachment",
+            Body::Calendar => "request.calendar",
         }
     }
 
     /// OData: the members are the parameters of an action, not the properties of an entity.
     fn is_action(self) -> bool {
-        match self {
-            Body::SendMail => true,
-        }
+        matches!(self, Body::SendMail | Body::Comment | Body::Respond)
     }
 }
 

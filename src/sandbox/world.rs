@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::calendar::Calendars;
 use super::clock::Clock;
 use super::faults::Faults;
 use super::identity::Identity;
@@ -54,6 +55,38 @@ pub struct Switches {
     pub concurrency_by: ConcurrencyBy,
     /// Retry-After of throttling answers: whole seconds, a fraction, or none.
     pub throttle_retry_after: ThrottleRetryAfter,
+    /// A second create with a used transactionId answers 400 or 409 (both reported).
+    pub duplicate_transaction: DuplicateTransactionStatus,
+    /// Its error names the event that is there (reported).
+    pub duplicate_transaction_names_event: bool,
+    /// A create that repeats transactionId and body answers 201 with the event that is there.
+    pub replay_same_transaction: bool,
+    /// A transactionId stays used when its event is deleted.
+    pub transaction_taken_after_deletion: bool,
+    /// A recurrence whose `range` comes before its `pattern` is refused (reported).
+    pub pattern_before_range: bool,
+    /// An update that changes nothing mails everybody all the same.
+    pub no_op_update_mails: bool,
+    /// `cancel` of an event without attendees answers 400; otherwise 202.
+    pub cancel_without_attendees_refused: bool,
+    /// What the 31st is in a month without one (Exchange is said to take the last day).
+    pub short_months: ShortMonths,
+    /// An attendee's copy of a cancelled meeting stays, as `isCancelled`, or goes.
+    pub cancelled_copy_stays: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum DuplicateTransactionStatus {
+    Status400,
+    Status409,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ShortMonths {
+    LastDay,
+    Skip,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
@@ -91,6 +124,15 @@ impl Default for Switches {
             expires_in_as_string: false,
             concurrency_by: ConcurrencyBy::Mailbox,
             throttle_retry_after: ThrottleRetryAfter::Seconds,
+            duplicate_transaction: DuplicateTransactionStatus::Status400,
+            duplicate_transaction_names_event: true,
+            replay_same_transaction: true,
+            transaction_taken_after_deletion: true,
+            pattern_before_range: true,
+            no_op_update_mails: true,
+            cancel_without_attendees_refused: true,
+            short_months: ShortMonths::LastDay,
+            cancelled_copy_stays: true,
         }
     }
 }
@@ -106,6 +148,7 @@ pub struct World {
     pub journal: Journal,
     pub throttle: Throttle,
     pub mail: Mail,
+    pub calendar: Calendars,
     pub ledger: Ledger,
     switches: Mutex<Switches>,
 }
@@ -141,6 +184,7 @@ impl World {
             journal: Journal::default(),
             throttle: Throttle::default(),
             mail: Mail::default(),
+            calendar: Calendars::default(),
             ledger: Ledger::default(),
             switches: Mutex::default(),
         }
