@@ -23,8 +23,10 @@ use zeroize::Zeroizing;
 use crate::access::{Access, Begun, Polled, SignInError, Way};
 use crate::account::{Account, Address, Profile};
 use crate::entra::hint;
+use crate::invite::Invite;
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
+use crate::store::invites::{Decided, Remembered};
 use crate::store::spool::{Entry, EntryId, State};
 use crate::store::{Store, StoreError};
 
@@ -85,6 +87,20 @@ pub enum Request {
     },
     /// Makes all that waits due now.
     Flush {},
+    /// The invites of one account, or of all; newest first.
+    Invites {
+        address: Option<Address>,
+        most: u32,
+    },
+    Invite {
+        address: Option<Address>,
+        uid: String,
+    },
+    /// The event stays as it is; what comes for its UID later is as if it were new.
+    ForgetInvite {
+        address: Option<Address>,
+        uid: String,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -131,6 +147,19 @@ pub enum Reply {
     },
     Flushed {
         entries: u64,
+    },
+    Invites {
+        invites: Vec<(Address, Remembered)>,
+    },
+    Invite {
+        address: Address,
+        invite: Box<Invite>,
+        /// The calendar object last accepted.
+        octets: Vec<u8>,
+        history: Vec<Decided>,
+    },
+    ForgottenInvites {
+        invites: u64,
     },
     /// Nothing was changed; the text says why and what to do.
     Refused {
@@ -217,6 +246,33 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
             }
         },
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
+        Request::Invites { address, most } => {
+            let mut invites = Vec::new();
+            for account in of(store, address.as_ref()).await? {
+                for one in store.invites(account.id, most.min(ENTRIES_MAX)).await? {
+                    invites.push((account.address.clone(), one));
+                }
+            }
+            Reply::Invites { invites }
+        }
+        Request::Invite { address, uid } => {
+            for account in of(store, address.as_ref()).await? {
+                let invite = store.invite(account.id, &uid).await?;
+                let history = store.invite_history(account.id, &uid).await?;
+                if let (Some(invite), Some((octets, history))) = (invite, history) {
+                    let (address, invite) = (account.address.clone(), Box::new(invite));
+                    return Ok(Reply::Invite { address, invite, octets, history });
+                }
+            }
+            return Err(Refusal(format!("No invite with the UID {uid} is known.")));
+        }
+        Request::ForgetInvite { address, uid } => {
+            let mut invites = 0;
+            for account in of(store, address.as_ref()).await? {
+                invites += u64::from(store.forget_invite(account.id, &uid).await?);
+            }
+            Reply::ForgottenInvites { invites }
+        }
         Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {
             Polled::Waiting => Reply::Waiting {},
             Polled::SignedIn(account) => signed_in(&account),
@@ -226,6 +282,14 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
 
 async fn find(store: &Store, address: &Address) -> Result<Arc<Account>, Refusal> {
     store.account_by_login(address.as_str()).await?.ok_or_else(|| unknown(address))
+}
+
+/// One account, or all.
+async fn of(store: &Store, address: Option<&Address>) -> Result<Vec<Arc<Account>>, Refusal> {
+    match address {
+        Some(address) => Ok(vec![find(store, address).await?]),
+        None => Ok(store.accounts().await?),
+    }
 }
 
 fn unknown(address: &Address) -> Refusal {

@@ -314,3 +314,155 @@ fn decision(known: &Known<'_>, invite: Invite, why: String) -> Decision {
 fn same_person(one: &Attendee, other: &Attendee) -> bool {
     one.address.same_mailbox(&other.address)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{AccountId, Profile, Standing};
+
+    const ADELE: &str = "adele.vance@contoso.example";
+    const KIM: &str = "kim.akers@fabrikam.example";
+    const LEE: &str = "lee.gu@fabrikam.example";
+
+    fn account() -> Account {
+        Account {
+            id: AccountId(uuid::Uuid::from_u128(1)),
+            address: ADELE.parse().unwrap(),
+            aliases: vec![],
+            send_as: vec![],
+            profile: Profile::Full,
+            granted: vec![],
+            person: None,
+            standing: Standing::Ready,
+        }
+    }
+
+    /// A message about the UID `u`; `lines` are further properties.
+    fn message(method: &str, sequence: u32, attendees: &[&str], lines: &str) -> Message {
+        let attendees: String =
+            attendees.iter().map(|a| format!("ATTENDEE:mailto:{a}\r\n")).collect();
+        let object = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nMETHOD:{method}\r\nBEGIN:VEVENT\r\nUID:u\r\n\
+             SEQUENCE:{sequence}\r\nDTSTAMP:20261123T080000Z\r\nDTSTART:20270115T100000Z\r\n\
+             ORGANIZER:mailto:{ADELE}\r\n{attendees}{lines}END:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        let read = ical::read(object.as_bytes()).unwrap();
+        let event = read.events.into_iter().next().unwrap();
+        Message { method: read.method.unwrap(), event }
+    }
+
+    fn run(
+        invite: Option<&Invite>,
+        arrived: &str,
+        to: &[&str],
+        message: &Message,
+        content: &str,
+    ) -> Decision {
+        let recipients: Vec<Address> = to.iter().map(|to| to.parse().unwrap()).collect();
+        decide(Known {
+            account: &account(),
+            message,
+            recipients: &recipients,
+            arrived,
+            invite,
+            translated: Ok(Translated { content: content.into(), attachments: vec![] }),
+        })
+    }
+
+    /// What is remembered after a REQUEST with SEQUENCE 3 to Kim was brought about.
+    fn remembered() -> Invite {
+        let decision = run(None, "m1", &[KIM], &message("REQUEST", 3, &[KIM], ""), "ten o'clock");
+        let mut invite = decision.invite.unwrap();
+        if let Goal::Stand { content, attendees, .. } = &invite.goal {
+            invite.done.content = Some(content.clone());
+            invite.done.attendees = attendees.clone();
+        }
+        let id = "event".to_owned();
+        invite.done.event = Some(EventRef { id, ical_uid: None, change_key: None });
+        invite
+    }
+
+    fn attendees(decision: &Decision) -> Vec<&str> {
+        match &decision.invite.as_ref().unwrap().goal {
+            Goal::Stand { attendees, .. } => attendees.iter().map(|a| a.address.as_str()).collect(),
+            Goal::Cancelled => vec![],
+        }
+    }
+
+    #[test]
+    fn each_message_about_a_known_event_means_one_thing() {
+        let known = remembered();
+        for (message, content, expected) in [
+            (message("REQUEST", 4, &[KIM], ""), "eleven", "update: SEQUENCE 4 > 3"),
+            (message("REQUEST", 3, &[KIM], ""), "eleven", "update: SEQUENCE 3 again, later"),
+            (
+                message("REQUEST", 3, &[KIM], ""),
+                "ten o'clock",
+                "nothing to change: the same content",
+            ),
+            (message("REQUEST", 2, &[KIM], ""), "eleven", "nothing to change: SEQUENCE 2 is older"),
+            (message("CANCEL", 4, &[KIM], "STATUS:CANCELLED\r\n"), "", "cancel"),
+            (message("CANCEL", 3, &[], ""), "", "cancel"),
+            (message("CANCEL", 3, &[KIM], ""), "", "cancel"),
+            (message("CANCEL", 3, &[LEE], ""), "", "attendees -0"),
+            (message("CANCEL", 2, &[KIM], ""), "", "nothing to cancel: SEQUENCE 2 is older than 3"),
+            (message("REQUEST", 4, &[KIM], "STATUS:CANCELLED\r\n"), "", "cancel"),
+        ] {
+            let decision = run(Some(&known), "m2", &[KIM], &message, content);
+            assert_eq!(decision.why, expected, "{message:?}");
+            assert!(decision.mail_to.is_empty(), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_concern_an_event_of_ours_is_mail() {
+        let mut foreign = message("REQUEST", 0, &[KIM], "");
+        foreign.event.master.as_mut().unwrap().organizer = Some(KIM.parse().unwrap());
+        for message in [
+            foreign,
+            message("CANCEL", 0, &[KIM], "STATUS:CANCELLED\r\n"),
+            message("PUBLISH", 0, &[KIM], ""),
+            message("REPLY", 0, &[KIM], ""),
+            message("COUNTER", 0, &[KIM], ""),
+            message("REQUEST", 0, &[LEE], ""),
+            message("REQUEST", 0, &[KIM], "RECURRENCE-ID:20270115T100000Z\r\n"),
+        ] {
+            let decision = run(None, "m1", &[KIM], &message, "ten o'clock");
+            assert!(decision.invite.is_none() && decision.why.starts_with("mail as it stands"));
+            assert_eq!(decision.mail_to.len(), 1, "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn an_attendee_is_on_the_event_when_a_mail_went_to_them_and_absence_removes_nobody() {
+        let both = message("REQUEST", 3, &[KIM, LEE], "");
+        let first = run(None, "m1", &[KIM], &both, "ten o'clock");
+        assert_eq!(attendees(&first), [KIM]);
+        let known = remembered();
+        let second = run(Some(&known), "m2", &[LEE], &both, "ten o'clock");
+        assert_eq!(attendees(&second), [KIM, LEE]);
+        // An older mail that comes late still invites the one it was for.
+        let late = run(Some(&known), "m0", &[LEE], &message("REQUEST", 1, &[LEE], ""), "nine");
+        assert_eq!(attendees(&late), [KIM, LEE]);
+        assert_eq!(late.why, "nothing to change: SEQUENCE 1 is older; attendees +1");
+        let shorter = run(Some(&known), "m3", &[LEE], &message("REQUEST", 4, &[LEE], ""), "x");
+        assert_eq!(attendees(&shorter), [KIM, LEE]);
+    }
+
+    #[test]
+    fn a_request_after_a_cancel_is_the_next_generation() {
+        let mut known = remembered();
+        known.goal = Goal::Cancelled;
+        let decision = run(Some(&known), "m9", &[KIM], &message("REQUEST", 5, &[KIM], ""), "ten");
+        let invite = decision.invite.unwrap();
+        assert_eq!((invite.generation, invite.done), (2, Done::default()));
+    }
+
+    #[test]
+    fn a_mail_decided_before_is_not_decided_again() {
+        let known = remembered();
+        let decision = run(Some(&known), "m1", &[KIM], &message("REQUEST", 3, &[KIM], ""), "other");
+        assert_eq!(decision.why, "as decided before");
+        assert_eq!(decision.invite, Some(known));
+    }
+}

@@ -109,14 +109,12 @@ async fn a_newer_request_moves_the_event_and_the_same_again_does_nothing() {
     let first = Invite::request("u2@ats.example", &[GUEST]);
     bench.deal_with(&first).await;
     let calls = bench.calendar_calls().await;
-    let again = Invite { extra: "COMMENT:another copy\n", ..Invite::request("u2@ats.example", &[GUEST]) };
+    let again =
+        Invite { extra: "COMMENT:another copy\n", ..Invite::request("u2@ats.example", &[GUEST]) };
     bench.deal_with(&again).await;
     assert_eq!(bench.calendar_calls().await, calls, "a repeat makes no call");
     bench.deal_with(&Invite { sequence: 1, start: "20270116T140000", ..first }).await;
-    assert_eq!(
-        bench.invitations().await,
-        [format!("request {GUEST}"), format!("update {GUEST}")]
-    );
+    assert_eq!(bench.invitations().await, [format!("request {GUEST}"), format!("update {GUEST}")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,10 +164,13 @@ async fn a_recipient_who_is_no_attendee_gets_the_mail_and_the_attendees_do_not()
 async fn an_invite_of_another_organizer_and_a_cancel_of_an_unknown_uid_are_only_mail() {
     let bench = Bench::start().await;
     let mut foreign = Invite::request("u6@ats.example", &[GUEST]).mail();
-    foreign = foreign.replace(&format!("ORGANIZER:mailto:{USER}"), "ORGANIZER:mailto:boss@fabrikam.example");
+    foreign = foreign
+        .replace(&format!("ORGANIZER:mailto:{USER}"), "ORGANIZER:mailto:boss@fabrikam.example");
     let id = id_in(&bench.0.submit(&[GUEST], &foreign).await.unwrap());
     bench.0.once(id, State::Sent).await;
-    bench.deal_with(&Invite { method: "CANCEL", ..Invite::request("u7@ats.example", &[GUEST]) }).await;
+    bench
+        .deal_with(&Invite { method: "CANCEL", ..Invite::request("u7@ats.example", &[GUEST]) })
+        .await;
     assert_eq!(bench.invitations().await, [] as [String; 0]);
     assert_eq!(bench.mails().await, [format!("{GUEST}: Interview"), format!("{GUEST}: Interview")]);
 }

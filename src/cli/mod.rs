@@ -3,6 +3,7 @@
 pub mod account;
 pub mod demo;
 pub mod exit;
+pub mod invites;
 pub mod line;
 pub mod queue;
 mod redirect;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Look at the mails that were accepted.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look at the invites that became events, and why.
+    #[command(subcommand)]
+    Invites(invites::Command),
     /// Run a stand-in for Microsoft 365.
     Sandbox(sandbox::Args),
 }
@@ -67,6 +71,9 @@ pub async fn run(cli: Cli) -> ExitCode {
             account::run(command, configuration(cli.config, cli.state)).await
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
+        Command::Invites(command) => {
+            invites::run(command, configuration(cli.config, cli.state)).await
+        }
         Command::Sandbox(args) => sandbox::run(args, cli.state).await,
     };
     match done {
