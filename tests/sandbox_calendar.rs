@@ -638,3 +638,31 @@ async fn the_official_python_sdk_creates_updates_and_cancels_an_event() {
     ];
     assert_eq!(sandbox.mailed(&mut 0), expected);
 }
+
+#[tokio::test]
+async fn the_page_shows_calendars_and_answers_from_nowhere_else() {
+    let sandbox = Sandbox::start().await;
+    let evil = "<script>alert(1)</script>";
+    let mut body = event(&[ALEX]);
+    body["subject"] = json!(evil);
+    let created = sandbox.create(&body).await.is(201, "");
+    let page = |client: Client, url: String| async move {
+        client.get(url).send().await.unwrap().text().await.unwrap()
+    };
+    let html = page(sandbox.client.clone(), sandbox.url.clone()).await;
+    assert!(html.contains("Request to ") && !html.contains("<script"), "{html}");
+    let action = html.split("formaction=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(action.ends_with("/accept"), "{action}");
+    let press = |site: &'static str| {
+        let url = format!("{}{action}", sandbox.url);
+        sandbox.client.post(url).header("sec-fetch-site", site).send()
+    };
+    assert_eq!(press("cross-site").await.unwrap().status().as_u16(), 403);
+    let status = |body: &Value| body["attendees"][0]["status"]["response"].clone();
+    let path = format!("{EVENTS}/{}", created.id());
+    assert_eq!(status(&sandbox.get(&path).await.body), "none");
+    assert_eq!(press("same-origin").await.unwrap().status().as_u16(), 200);
+    assert_eq!(status(&sandbox.get(&path).await.body), "accepted");
+    let html = page(sandbox.client.clone(), sandbox.url.clone()).await;
+    assert!(html.contains(&format!("{ALEX}: accepted")), "{html}");
+}
