@@ -41,6 +41,7 @@ pub mod message;
 pub mod mime;
 pub mod odata;
 pub mod page;
+pub mod page_calendar;
 pub mod pages;
 pub mod recipients;
 pub mod recurrence;

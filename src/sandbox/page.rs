@@ -1,4 +1,5 @@
-//! The page at `/`: what each mailbox sent and received, and each mail as a mail client shows it.
+//! The page at `/`: what each mailbox sent and received, what stands in its calendar, and each mail
+//! as a mail client shows it.
 //!
 //! Mails come from whatever is being tried against the sandbox, so they are shown as hostile: all
 //! text is escaped, HTML stands in a frame that may run nothing and fetch nothing, and the page itself
@@ -14,16 +15,18 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::ledger::MailCopy;
+use super::page_calendar;
 use super::render::{self, Shown};
 use super::world::World;
 
 /// Mails listed of one folder.
 const LISTED_MAX: usize = 100;
 
-const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
+/// The forms are the answers to invitations.
+const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; \
                    frame-ancestors 'none'";
 /// A frame made with `srcdoc` is bound by the policy of its page: mails style themselves inline.
 const MAIL_CSP: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src data:; \
@@ -34,6 +37,7 @@ const MAIL_CSP: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; im
 struct Mailboxes {
     mailboxes: Vec<Mailbox>,
     elsewhere: Folder,
+    invitations: Vec<page_calendar::Mailed>,
     throttled: usize,
 }
 
@@ -42,6 +46,7 @@ struct Mailbox {
     address: String,
     inbox: Folder,
     sent_items: Folder,
+    calendar: Vec<page_calendar::Entry>,
 }
 
 /// The newest items of a folder, and how many there are in all.
@@ -77,6 +82,7 @@ pub fn router() -> Router<Arc<World>> {
     Router::new()
         .route("/", get(mailboxes))
         .route("/mails/{seq}", get(mail))
+        .route("/events/{id}/{answer}", post(page_calendar::respond))
         .route("/_sandbox/page.css", get(style_sheet))
 }
 
@@ -97,12 +103,14 @@ async fn mailboxes(State(world): State<Arc<World>>) -> Response {
             address: user.address.clone(),
             inbox: folder(received, |copy| copy.message.from.clone()),
             sent_items: folder(sent, |copy| addressees(copy, &copies)),
+            calendar: page_calendar::entries(&world, user),
         }
     });
     let outside = copies.iter().filter(|copy| world.user(&copy.recipient).is_none());
     let page = Mailboxes {
         mailboxes: mailboxes.collect(),
         elsewhere: folder(outside, |copy| copy.recipient.clone()),
+        invitations: page_calendar::mailed(&world),
         throttled: world.ledger.throttled_count(),
     };
     written(&page, CSP)

@@ -8,7 +8,8 @@
 
 use std::sync::LazyLock;
 
-use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::{Map, Value};
 
 /// A request body with a schema. The next one needs a variant here and its definition in the file.
@@ -89,14 +90,29 @@ pub fn check(body: Body, value: &mut Value) -> Result<Vec<Violation>, &'static B
     let Some((_, validator)) = schemas.validators.iter().find(|(known, _)| *known == body) else {
         return Ok(Vec::new());
     };
-    Ok(validator.iter_errors(value).take(VIOLATIONS_MAX).map(violation).collect())
+    let mut found = Vec::new();
+    for error in validator.iter_errors(value).take(VIOLATIONS_MAX) {
+        note(&error, &mut found);
+    }
+    Ok(found)
 }
 
-fn violation(error: jsonschema::ValidationError<'_>) -> Violation {
-    Violation {
-        path: error.instance_path().to_string(),
-        keyword: error.kind().keyword().to_owned(),
-        text: error.masked().to_string(),
+/// A value that may also be null fails both branches of its schema: what is wrong with it stands in
+/// the branch that is of its type.
+fn note(error: &ValidationError<'_>, found: &mut Vec<Violation>) {
+    let path = error.instance_path().to_string();
+    if let ValidationErrorKind::AnyOf { context } = error.kind() {
+        let of_another_type = |inner: &ValidationError<'_>| {
+            inner.kind().keyword() == "type" && inner.instance_path().to_string() == path
+        };
+        if let Some(branch) = context.iter().find(|branch| !branch.iter().any(of_another_type)) {
+            branch.iter().for_each(|inner| note(inner, found));
+            return;
+        }
+    }
+    if found.len() < VIOLATIONS_MAX {
+        let keyword = error.kind().keyword().to_owned();
+        found.push(Violation { path, keyword, text: error.masked().to_string() });
     }
 }
 
