@@ -99,7 +99,9 @@ struct Open<'x> {
     attendees: usize,
 }
 
-/// Text from outside as it may stand in a reason: short, one line, nothing but printable characters.
+/// Text from outside as it may stand in a reason: short, one line, and nothing that changes how the
+/// rest of the line is shown.
 pub fn shown(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
+    let turns = |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().take(80).map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
 }
