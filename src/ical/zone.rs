@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use strum::IntoEnumIterator;
 use windows_timezones::WindowsTimezone;
 
-use super::caps::shown;
+use super::caps::{ZONES_MAX, shown};
 use super::vtimezone::{Definition, Span};
 use super::{Unreadable, Zone};
 
@@ -60,7 +60,7 @@ impl Zones {
     ) -> Zones {
         let mut zones = Zones::default();
         for name in names {
-            if !zones.0.iter().any(|(known, _)| known == name) {
+            if zones.0.len() < ZONES_MAX && !zones.0.iter().any(|(known, _)| known == name) {
                 zones.0.push((name.to_owned(), look_up(name, definitions, span)));
             }
         }
@@ -71,7 +71,7 @@ impl Zones {
         match self.0.iter().find(|(name, _)| name == tzid) {
             Some((_, Ok(rules))) => Ok(Zone { tzid: tzid.to_owned(), rules: rules.clone() }),
             Some((_, Err(why))) => Err(why.clone()),
-            None => Err(Unreadable::new(format!("the zone “{}” is not known", shown(tzid)))),
+            None => Err(Unreadable::new(format!("it names more than {ZONES_MAX} zones"))),
         }
     }
 }
@@ -106,6 +106,10 @@ pub fn by_name(tzid: &str) -> Option<TimeZone> {
     if name.is_empty() || name.len() > 200 {
         return None;
     }
+    // Most objects are from Exchange and Outlook; the name of a zone of Windows is none of IANA.
+    if let Ok(windows) = WindowsTimezone::from_str(name) {
+        return iana(windows.tzdb_id());
+    }
     by_path(name).or_else(|| by_windows_name(name)).or_else(|| by_offset(name))
 }
 
@@ -133,11 +137,8 @@ fn by_path(name: &str) -> Option<TimeZone> {
     starts.filter_map(|at| name.get(at..)).filter(|rest| rest.contains('/')).find_map(iana)
 }
 
-/// `W. Europe Standard Time`, and `(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna`.
+/// `w. europe standard time`, and `(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna`.
 fn by_windows_name(name: &str) -> Option<TimeZone> {
-    if let Ok(windows) = WindowsTimezone::from_str(name) {
-        return iana(windows.tzdb_id());
-    }
     // Quirk(exchange): the name that Windows shows, once with GMT, once with a full stop for the
     // colon; the offset in it is checked by being compared whole.
     let shown_name = |text: &str| text.replacen("(GMT", "(UTC", 1).replace('.', ":").to_lowercase();
