@@ -81,10 +81,13 @@ fn look_up(
     definitions: &[(String, Result<Definition, Unreadable>)],
     span: Span,
 ) -> Result<TimeZone, Unreadable> {
-    if let Some(zone) = by_name(tzid) {
+    let defined = definitions.iter().find(|(name, _)| name == tzid.trim());
+    // `EST` is a zone of IANA's that never changes its clock, and to most who write it New York.
+    let is_vague = tzid.len() <= 4 && defined.is_some();
+    if let Some(zone) = by_name(tzid).filter(|zone| !is_vague || *zone == TimeZone::UTC) {
         return Ok(zone);
     }
-    match definitions.iter().find(|(name, _)| name == tzid.trim()) {
+    match defined {
         Some((_, Ok(definition))) => definition.matched(span).ok_or_else(|| {
             Unreadable::new(format!(
                 "the zone “{}” is defined by the object alone, and no zone of the IANA database has \
@@ -120,7 +123,11 @@ fn iana(name: &str) -> Option<TimeZone> {
     {
         return None;
     }
-    if ["UTC", "GMT", "Z", "Etc/UTC"].iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
+    // Quirk(exchange): a URI for UTC, as there is tzone://Microsoft/Custom for what the object defines.
+    if ["UTC", "GMT", "Z", "Etc/UTC", "tzone://Microsoft/Utc"]
+        .iter()
+        .any(|utc| utc.eq_ignore_ascii_case(name))
+    {
         return Some(TimeZone::UTC);
     }
     TimeZone::get(name).ok()
@@ -187,7 +194,10 @@ pub fn candidates<'n>(hint: Option<&'n str>, tzid: &'n str) -> impl Iterator<Ite
         });
     let common = COMMON.into_iter().map(str::to_owned);
     let all = jiff::tz::db().available().map(|name| name.as_str().to_owned());
-    named.into_iter().chain(places.chain(common).chain(all).filter_map(|name| iana(&name)))
+    named
+        .into_iter()
+        .chain(by_name(tzid))
+        .chain(places.chain(common).chain(all).filter_map(|name| iana(&name)))
 }
 
 #[cfg(test)]
@@ -218,6 +228,7 @@ mod tests {
         is("GMT+0100", Some("Etc/GMT-1"));
         is("UTC-5", Some("Etc/GMT+5"));
         is("UTC", Some("UTC"));
+        is("tzone://Microsoft/Utc", Some("UTC"));
     }
 
     #[test]
