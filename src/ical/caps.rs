@@ -16,8 +16,12 @@ pub const COMPONENTS_MAX: usize = 500;
 pub const ATTENDEES_MAX: usize = 500;
 /// Longest content line but for ATTACH, in octets.
 pub const LINE_OCTETS_MAX: usize = 64 * 1024;
-/// Most zones that one object defines.
+/// Most zones that one object defines, and most that it names.
 pub const ZONES_MAX: usize = 32;
+/// Most CATEGORIES that are kept of one component.
+pub const CATEGORIES_MAX: usize = 100;
+/// Most ATTACH properties in one component.
+pub const ATTACHMENTS_MAX: usize = 100;
 /// What is said about an object beside its answer; the rest is not worth a line.
 pub const NOTES_MAX: usize = 20;
 
@@ -58,7 +62,7 @@ pub fn lines<'x>(text: &'x str, notes: &mut Vec<String>) -> Result<Vec<Line<'x>>
         if begins.is_some() {
             components += 1;
             zones += usize::from(line.value.trim().eq_ignore_ascii_case("VTIMEZONE"));
-            open.push(Open { name: line.value.trim(), attendees: 0 });
+            open.push(Open { name: line.value.trim(), attendees: 0, attachments: 0 });
             if open.len() > NESTING_MAX {
                 return Err(Unreadable::new(format!("it nests deeper than {NESTING_MAX}")));
             }
@@ -77,12 +81,14 @@ pub fn lines<'x>(text: &'x str, notes: &mut Vec<String>) -> Result<Vec<Line<'x>>
                 )));
             }
             done = open.is_empty();
-        } else if line.is("ATTENDEE")
-            && let Some(open) = open.last_mut()
-        {
-            open.attendees += 1;
+        } else if let Some(open) = open.last_mut() {
+            open.attendees += usize::from(line.is("ATTENDEE"));
+            open.attachments += usize::from(line.is("ATTACH"));
             if open.attendees > ATTENDEES_MAX {
                 return Err(Unreadable::new(format!("more than {ATTENDEES_MAX} attendees")));
+            }
+            if open.attachments > ATTACHMENTS_MAX {
+                return Err(Unreadable::new(format!("more than {ATTACHMENTS_MAX} attachments")));
             }
         }
         lines.push(line);
@@ -97,9 +103,12 @@ pub fn lines<'x>(text: &'x str, notes: &mut Vec<String>) -> Result<Vec<Line<'x>>
 struct Open<'x> {
     name: &'x str,
     attendees: usize,
+    attachments: usize,
 }
 
-/// Text from outside as it may stand in a reason: short, one line, nothing but printable characters.
+/// Text from outside as it may stand in a reason: short, one line, and nothing that changes how the
+/// rest of the line is shown.
 pub fn shown(text: &str) -> String {
-    text.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
+    let turns = |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().take(80).map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
 }

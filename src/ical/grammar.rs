@@ -17,21 +17,24 @@ const LIST_MAX: usize = 366;
 /// Checks a content line. Those whose values say nothing about when pass as they are.
 pub fn check(line: &Line<'_>) -> Result<(), Unreadable> {
     let value = line.value.trim();
+    let is_date = line.has_param("VALUE", "DATE");
     let fit = match line.name.to_ascii_uppercase().as_str() {
-        "DTSTART" | "DTEND" | "RECURRENCE-ID" => moment(value, line),
+        "DTSTART" | "DTEND" | "RECURRENCE-ID" => moment(value, is_date),
         "EXDATE" | "RDATE" => {
             if value.split(',').count() > DATES_MAX {
                 return Err(Unreadable::new(format!("{} lists more than {DATES_MAX}", line.name)));
             }
             value.split(',').all(|value| {
                 let value = value.trim();
-                value.is_empty() || moment(value, line) || period(value, line)
+                value.is_empty() || moment(value, is_date) || period(value)
             })
         }
         "DURATION" => duration(value),
         "RRULE" => return recur(value),
         "EXRULE" => return Err(Unreadable::new("EXRULE is no longer part of iCalendar")),
-        "SEQUENCE" => value.parse::<u32>().is_ok_and(|n| i32::try_from(n).is_ok()),
+        "SEQUENCE" => {
+            value.is_empty() || value.parse::<u32>().is_ok_and(|n| i32::try_from(n).is_ok())
+        }
         "ATTACH" if line.has_param("ENCODING", "BASE64") => base64(value),
         _ => true,
     };
@@ -41,7 +44,7 @@ pub fn check(line: &Line<'_>) -> Result<(), Unreadable> {
     }
 }
 
-fn moment(value: &str, line: &Line<'_>) -> bool {
+fn moment(value: &str, is_date: bool) -> bool {
     let Some((date, time)) = value.split_at_checked(8) else { return false };
     if !digits(date, 8) {
         return false;
@@ -51,7 +54,6 @@ fn moment(value: &str, line: &Line<'_>) -> bool {
         Some(time) => {
             let Some((clock, zone)) = time.split_at_checked(6) else { return false };
             // Quirk(hand-made): VALUE=DATE before a time; harmless when that is midnight.
-            let is_date = line.has_param("VALUE", "DATE");
             let fit = digits(clock, 6) && (!is_date || clock == "000000");
             // Quirk(php): DATE_ATOM without its dashes and colons ends with an offset.
             fit && (zone.is_empty()
@@ -61,9 +63,9 @@ fn moment(value: &str, line: &Line<'_>) -> bool {
     }
 }
 
-fn period(value: &str, line: &Line<'_>) -> bool {
+fn period(value: &str) -> bool {
     let Some((start, end)) = value.split_once('/') else { return false };
-    start.len() > 8 && moment(start, line) && (moment(end, line) || duration(end))
+    start.len() > 8 && moment(start, false) && (moment(end, false) || duration(end))
 }
 
 fn digits(text: &str, length: usize) -> bool {
@@ -109,7 +111,7 @@ fn recur(value: &str) -> Result<(), Unreadable> {
                     ["YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY"];
                 known.iter().any(|known| known.eq_ignore_ascii_case(value))
             }
-            "UNTIL" => until(value),
+            "UNTIL" => moment(value, false),
             "COUNT" => value.parse::<u32>().is_ok_and(|n| n > 0),
             "INTERVAL" => value.parse::<u16>().is_ok_and(|n| n > 0),
             "BYSECOND" => list(value, |v| in_range(v, 0, 60)),
@@ -138,10 +140,6 @@ fn recur(value: &str) -> Result<(), Unreadable> {
         return Err(Unreadable::new("RRULE has both UNTIL and COUNT"));
     }
     Ok(())
-}
-
-fn until(value: &str) -> bool {
-    Line::parse("UNTIL:").is_some_and(|line| moment(value, &line))
 }
 
 fn list(value: &str, fit: impl Fn(&str) -> bool) -> bool {

@@ -73,6 +73,7 @@ pub fn read(
     if value.tz_hour.is_none() {
         return Ok(match zone {
             Some(zone) => Moment::Zoned { local, zone },
+            // X-WR-TIMEZONE says in which zone a calendar is shown, and changes no time in it.
             None => Moment::Floating(local),
         });
     }

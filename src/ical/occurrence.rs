@@ -13,7 +13,7 @@ use calcard::icalendar::{
 use jiff::Timestamp;
 use jiff::civil::Time;
 
-use super::caps::{NOTES_MAX, shown};
+use super::caps::{CATEGORIES_MAX, NOTES_MAX, shown};
 use super::unfold::clean;
 use super::zone::Zones;
 use super::{
@@ -79,6 +79,7 @@ pub fn read(
             .filter_map(|value| value.as_text())
             .map(|text| clean(text).trim().to_owned())
             .filter(|text| !text.is_empty())
+            .take(CATEGORIES_MAX)
             .collect(),
         counter_allowed: !is_true(component, "X-MICROSOFT-DISALLOW-COUNTER"),
         online_meeting: online_meeting(component),

@@ -8,7 +8,7 @@ use calcard::icalendar::{
     ICalendarComponent, ICalendarFrequency, ICalendarPeriod, ICalendarProperty as Property,
     ICalendarRecurrenceRule, ICalendarValue as Value,
 };
-use jiff::civil::Weekday;
+use jiff::civil::{Time, Weekday};
 
 use super::caps::shown;
 use super::moment;
@@ -92,11 +92,18 @@ fn dates(
     Ok(dates)
 }
 
-/// Quirk(hand-made): EXDATE without the TZID that DTSTART has; RECURRENCE-ID the same.
+/// A moment of the kind that the start has, where it says the same.
 pub fn like(date: Moment, start: &Moment) -> Moment {
     match (date, start) {
+        // Quirk(hand-made): the TZID stands at DTSTART alone.
         (Moment::Floating(local), Moment::Zoned { zone, .. }) => {
             Moment::Zoned { local, zone: zone.clone() }
+        }
+        // Quirk(exchange): midnight for a day.
+        (Moment::Floating(local) | Moment::Zoned { local, .. }, Moment::Date(_))
+            if local.time() == Time::midnight() =>
+        {
+            Moment::Date(local.date())
         }
         (date, _) => date,
     }

@@ -20,6 +20,10 @@ use super::zone;
 
 /// Most RDATEs of one observance that are looked at.
 const RDATES_MAX: usize = 200;
+/// Quirk(lotus-notes, windows): a change of the clock is written down an hour or two off, in the night
+/// it happens. So offsets are compared at both ends of the span, and this long before and after each
+/// change within it.
+const SLACK_SECONDS: i64 = 3 * 3600;
 
 /// From the first local time that an object names to the last that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,17 +120,20 @@ impl Definition {
             offset_at(about).to_timestamp(local).ok()
         };
         let (from, to) = (instant(span.from)?, instant(span.to)?);
+        let beside = |change: Timestamp| {
+            let second = change.as_second();
+            [second - SLACK_SECONDS, second + SLACK_SECONDS]
+                .into_iter()
+                .filter_map(|second| Timestamp::from_second(second).ok())
+                .filter(|at| (from..=to).contains(at))
+        };
         let mut probes = vec![from, to];
-        for (onset, _) in onsets.iter().filter(|(onset, _)| (from..=to).contains(onset)) {
-            probes.extend([*onset, second_before(*onset)]);
-        }
+        probes.extend(onsets.iter().flat_map(|(onset, _)| beside(*onset)));
         let agrees = |zone: &TimeZone| {
-            let same = |at: &Timestamp| zone.to_offset(*at) == offset_at(*at);
+            let same = |at: Timestamp| zone.to_offset(at) == offset_at(at);
             let changes = zone.following(from).map(|change| change.timestamp());
-            probes.iter().filter(|at| **at >= from).all(same)
-                && changes
-                    .take_while(|at| *at <= to)
-                    .all(|at| same(&at) && (at == from || same(&second_before(at))))
+            probes.iter().all(|at| same(*at))
+                && changes.take_while(|at| *at <= to).all(|at| beside(at).all(same))
         };
         zone::candidates(self.hint.as_deref(), &self.tzid).find(agrees)
     }
@@ -198,13 +205,15 @@ impl Observance {
 
 impl Yearly {
     fn read(rule: &ICalendarRecurrenceRule, onset: DateTime) -> Option<Yearly> {
-        let finer = !(rule.bysecond.is_empty()
-            && rule.byminute.is_empty()
-            && rule.byhour.is_empty()
-            && rule.byyearday.is_empty()
-            && rule.byweekno.is_empty()
-            && rule.bysetpos.is_empty());
-        if rule.freq != ICalendarFrequency::Yearly || rule.interval.unwrap_or(1) != 1 || finer {
+        // Quirk(lotus-notes): BYHOUR and BYMINUTE, which say what DTSTART does.
+        let says = |by: &[u8], at: i8| by.iter().all(|by| i8::try_from(*by) == Ok(at));
+        let at_onset = says(&rule.byhour, onset.hour())
+            && says(&rule.byminute, onset.minute())
+            && says(&rule.bysecond, onset.second());
+        let others =
+            !(rule.byyearday.is_empty() && rule.byweekno.is_empty() && rule.bysetpos.is_empty());
+        let yearly = rule.freq == ICalendarFrequency::Yearly && rule.interval.unwrap_or(1) == 1;
+        if !yearly || !at_onset || others {
             return None;
         }
         let month = match rule.bymonth.as_slice() {
@@ -255,10 +264,6 @@ impl Yearly {
         };
         (!ended).then_some(local)
     }
-}
-
-fn second_before(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second() - 1).unwrap_or(at)
 }
 
 /// The TZID parameters of a component's dates.

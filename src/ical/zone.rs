@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use strum::IntoEnumIterator;
 use windows_timezones::WindowsTimezone;
 
-use super::caps::shown;
+use super::caps::{ZONES_MAX, shown};
 use super::vtimezone::{Definition, Span};
 use super::{Unreadable, Zone};
 
@@ -60,7 +60,7 @@ impl Zones {
     ) -> Zones {
         let mut zones = Zones::default();
         for name in names {
-            if !zones.0.iter().any(|(known, _)| known == name) {
+            if zones.0.len() < ZONES_MAX && !zones.0.iter().any(|(known, _)| known == name) {
                 zones.0.push((name.to_owned(), look_up(name, definitions, span)));
             }
         }
@@ -71,7 +71,7 @@ impl Zones {
         match self.0.iter().find(|(name, _)| name == tzid) {
             Some((_, Ok(rules))) => Ok(Zone { tzid: tzid.to_owned(), rules: rules.clone() }),
             Some((_, Err(why))) => Err(why.clone()),
-            None => Err(Unreadable::new(format!("the zone “{}” is not known", shown(tzid)))),
+            None => Err(Unreadable::new(format!("it names more than {ZONES_MAX} zones"))),
         }
     }
 }
@@ -81,10 +81,13 @@ fn look_up(
     definitions: &[(String, Result<Definition, Unreadable>)],
     span: Span,
 ) -> Result<TimeZone, Unreadable> {
-    if let Some(zone) = by_name(tzid) {
+    let defined = definitions.iter().find(|(name, _)| name == tzid.trim());
+    // `EST` is a zone of IANA's that never changes its clock, and to most who write it New York.
+    let is_vague = tzid.len() <= 4 && defined.is_some();
+    if let Some(zone) = by_name(tzid).filter(|zone| !is_vague || *zone == TimeZone::UTC) {
         return Ok(zone);
     }
-    match definitions.iter().find(|(name, _)| name == tzid.trim()) {
+    match defined {
         Some((_, Ok(definition))) => definition.matched(span).ok_or_else(|| {
             Unreadable::new(format!(
                 "the zone “{}” is defined by the object alone, and no zone of the IANA database has \
@@ -106,6 +109,10 @@ pub fn by_name(tzid: &str) -> Option<TimeZone> {
     if name.is_empty() || name.len() > 200 {
         return None;
     }
+    // Most objects are from Exchange and Outlook; the name of a zone of Windows is none of IANA.
+    if let Ok(windows) = WindowsTimezone::from_str(name) {
+        return iana(windows.tzdb_id());
+    }
     by_path(name).or_else(|| by_windows_name(name)).or_else(|| by_offset(name))
 }
 
@@ -116,7 +123,11 @@ fn iana(name: &str) -> Option<TimeZone> {
     {
         return None;
     }
-    if ["UTC", "GMT", "Z", "Etc/UTC"].iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
+    // Quirk(exchange): a URI for UTC, as there is tzone://Microsoft/Custom for what the object defines.
+    if ["UTC", "GMT", "Z", "Etc/UTC", "tzone://Microsoft/Utc"]
+        .iter()
+        .any(|utc| utc.eq_ignore_ascii_case(name))
+    {
         return Some(TimeZone::UTC);
     }
     TimeZone::get(name).ok()
@@ -133,11 +144,8 @@ fn by_path(name: &str) -> Option<TimeZone> {
     starts.filter_map(|at| name.get(at..)).filter(|rest| rest.contains('/')).find_map(iana)
 }
 
-/// `W. Europe Standard Time`, and `(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna`.
+/// `w. europe standard time`, and `(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna`.
 fn by_windows_name(name: &str) -> Option<TimeZone> {
-    if let Ok(windows) = WindowsTimezone::from_str(name) {
-        return iana(windows.tzdb_id());
-    }
     // Quirk(exchange): the name that Windows shows, once with GMT, once with a full stop for the
     // colon; the offset in it is checked by being compared whole.
     let shown_name = |text: &str| text.replacen("(GMT", "(UTC", 1).replace('.', ":").to_lowercase();
@@ -186,7 +194,10 @@ pub fn candidates<'n>(hint: Option<&'n str>, tzid: &'n str) -> impl Iterator<Ite
         });
     let common = COMMON.into_iter().map(str::to_owned);
     let all = jiff::tz::db().available().map(|name| name.as_str().to_owned());
-    named.into_iter().chain(places.chain(common).chain(all).filter_map(|name| iana(&name)))
+    named
+        .into_iter()
+        .chain(by_name(tzid))
+        .chain(places.chain(common).chain(all).filter_map(|name| iana(&name)))
 }
 
 #[cfg(test)]
@@ -217,6 +228,7 @@ mod tests {
         is("GMT+0100", Some("Etc/GMT-1"));
         is("UTC-5", Some("Etc/GMT+5"));
         is("UTC", Some("UTC"));
+        is("tzone://Microsoft/Utc", Some("UTC"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
-use mail_parser::{Encoding, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use crate::ical::{self, Attachment, Event, Object};
 use crate::itip::{self, Method};
@@ -57,11 +57,15 @@ pub enum Found {
 
 /// Looks into a whole RFC 5322 mail.
 pub fn find(octets: &[u8]) -> Found {
-    if octets.len() > OCTETS_MAX {
-        return Found::Unusable { why: format!("the mail is larger than {OCTETS_MAX} octets") };
-    }
     if let Err(why) = check_structure(octets) {
-        return Found::Unusable { why };
+        // Not worth a word where there is no invite to be missed.
+        return match ["text/calendar", "application/ics", ".ics"]
+            .iter()
+            .any(|hint| count(octets, hint) > 0)
+        {
+            true => Found::Unusable { why },
+            false => Found::Nothing,
+        };
     }
     let Some(mail) = MessageParser::new().parse(octets) else { return Found::Nothing };
     let candidates: Vec<usize> = mail
@@ -87,6 +91,9 @@ pub fn find(octets: &[u8]) -> Found {
 
 /// RFC 2046 §5.1: bounds the nesting and the parts before a parser builds them.
 fn check_structure(octets: &[u8]) -> Result<(), String> {
+    if octets.len() > OCTETS_MAX {
+        return Err(format!("the mail is larger than {OCTETS_MAX} octets"));
+    }
     let mut boundaries: Vec<&[u8]> = Vec::new();
     let mut nesting = 0;
     for at in memchr::memchr2_iter(b'b', b'B', octets) {
@@ -108,15 +115,13 @@ fn check_structure(octets: &[u8]) -> Result<(), String> {
                 boundaries.extend(boundary.filter(|boundary| !boundary.is_empty()));
             }
             // RFC 2231 §3 lets a parameter come in pieces; no tool does it to a boundary.
-            [b'*', ..] => return Err("a boundary of the mail is written in pieces".to_owned()),
+            [b'*', b'0'..=b'9' | b'=', ..] => {
+                return Err("a boundary of the mail is written in pieces".to_owned());
+            }
             _ => {}
         }
     }
-    const MAIL: &[u8] = b"message/rfc822";
-    let mails = memchr::memchr2_iter(b'm', b'M', octets).filter(|at| {
-        octets.get(*at..*at + MAIL.len()).is_some_and(|name| name.eq_ignore_ascii_case(MAIL))
-    });
-    nesting += mails.count();
+    nesting += count(octets, "message/rfc822");
     if nesting > DEPTH_MAX {
         return Err(format!("the mail holds more than {DEPTH_MAX} nested parts"));
     }
@@ -129,6 +134,15 @@ fn check_structure(octets: &[u8]) -> Result<(), String> {
         return Err(format!("the mail holds more than {PARTS_MAX} parts"));
     }
     Ok(())
+}
+
+/// How often a word stands there, in any case.
+fn count(octets: &[u8], word: &str) -> usize {
+    let Some(first) = word.bytes().next() else { return 0 };
+    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), octets)
+        .filter_map(|at| octets.get(at..)?.get(..word.len()))
+        .filter(|found| found.eq_ignore_ascii_case(word.as_bytes()))
+        .count()
 }
 
 fn media_type(part: &MessagePart<'_>) -> Option<String> {
@@ -220,9 +234,6 @@ fn one_event(
     notes: &mut Vec<String>,
 ) -> Result<(Method, Event), Unfit> {
     let unreadable = |why: &str| Unfit::Unreadable(why.to_owned());
-    if part.is_encoding_problem {
-        return Err(unreadable("the transfer encoding of its calendar part is damaged"));
-    }
     let declared = part.content_type().and_then(|c| c.attribute("method")).and_then(Method::parse);
     let Object { method, events, notes: object_notes } =
         ical::read_as(&calendar_octets(mail, part), declared)
@@ -274,6 +285,9 @@ fn agree(a: &Event, b: &Event) -> bool {
 }
 
 /// The object as it came where it is UTF-8, as most are whatever their charset says; else decoded.
+///
+/// Quirk(php): a multipart without its last boundary makes the parser doubt the last part. Its octets
+/// are taken all the same: whether an object is whole shows in its END:VCALENDAR.
 fn calendar_octets<'p>(mail: &'p Message<'_>, part: &'p MessagePart<'_>) -> Cow<'p, [u8]> {
     let octets = part_octets(mail, part);
     let charset = part.content_type().and_then(|c| c.attribute("charset"));
@@ -292,21 +306,19 @@ fn calendar_octets<'p>(mail: &'p Message<'_>, part: &'p MessagePart<'_>) -> Cow<
 /// The octets of a part without its transfer encoding. What the parser hands over as text has been
 /// through a charset, which is not for an attachment to suffer.
 fn part_octets<'p>(mail: &'p Message<'_>, part: &'p MessagePart<'_>) -> Cow<'p, [u8]> {
+    if let PartType::Binary(octets) | PartType::InlineBinary(octets) = &part.body {
+        return Cow::Borrowed(octets.as_ref());
+    }
     let index = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
     let raw = mail.raw_message.get(index(part.offset_body)..index(part.offset_end));
-    match (&part.body, part.encoding, raw) {
-        (PartType::Binary(octets) | PartType::InlineBinary(octets), _, _) => {
-            Cow::Borrowed(octets.as_ref())
-        }
-        (_, Encoding::None, Some(raw)) => Cow::Borrowed(raw),
-        (PartType::Text(_) | PartType::Html(_), Encoding::Base64, Some(raw)) => {
-            base64_decode(raw).map_or(Cow::Borrowed(part.contents()), Cow::Owned)
-        }
-        (PartType::Text(_) | PartType::Html(_), Encoding::QuotedPrintable, Some(raw)) => {
-            quoted_printable_decode(raw).map_or(Cow::Borrowed(part.contents()), Cow::Owned)
-        }
-        _ => Cow::Borrowed(part.contents()),
-    }
+    let raw = raw.unwrap_or_else(|| part.contents());
+    let encoding = part.content_transfer_encoding().unwrap_or_default().trim();
+    let decoded = match encoding.to_ascii_lowercase().as_str() {
+        "base64" => base64_decode(raw.trim_ascii_end()),
+        "quoted-printable" => quoted_printable_decode(raw),
+        _ => None,
+    };
+    decoded.map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
 /// The bodies that a reader would be shown, one after the other.
