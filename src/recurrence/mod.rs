@@ -134,16 +134,16 @@ fn originals(
     let first_date = local(&master.start).date();
     let whole_day = matches!(master.start, Moment::Date(_));
     let zone = zone(&master.start, floating);
-    let mut dates = Dates::new(rule, first_date).ok_or(NotListed::Unsupported)?;
+    // A day more on either side, whatever the zone's offset is.
+    let day = |at: Timestamp, days| rule::plus_days(TimeZone::UTC.to_datetime(at).date(), days);
+    let stop = day(to, 1).unwrap_or(Date::MAX);
+    let mut dates = Dates::new(rule, first_date, stop).ok_or(NotListed::Unsupported)?;
     let limit = match rule.end {
         RuleEnd::After(count) => count,
         _ => u32::MAX,
     };
-    if limit == u32::MAX && from > Timestamp::MIN {
-        // A day earlier, whatever the zone's offset is.
-        if let Some(date) = rule::plus_days(TimeZone::UTC.to_datetime(from).date(), -1) {
-            dates.skip_to(date);
-        }
+    if let (u32::MAX, Some(date)) = (limit, day(from, -1)) {
+        dates.skip_to(date);
     }
     let mut counted = u32::from(!dates.start_fits());
     while counted < limit {
