@@ -10,7 +10,9 @@ use jiff::civil::{Date, DateTime, Weekday, date};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use postbridge::ical::{Frequency, Moment, Recurrence, Rule, RuleEnd, Zone};
-use postbridge::recurrence::{Index, NotListed, Pattern, Range, Series, graph_pattern, instances};
+use postbridge::recurrence::{
+    Index, NotListed, Pattern, Range, Series, given, graph_pattern, instances, removed,
+};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -449,6 +451,12 @@ fn exdate_rdate_and_overrides_change_the_list() {
     assert_eq!((&moved.recurrence_id, moved.overridden), (&at(5), Some(0)));
     let single = moved.single(&event).unwrap();
     assert_eq!((single.start, single.recurrence), (at(12), None));
+    // What is taken out of the series, of what it would give.
+    let instant = |day: i8| format!("2026-11-{day:02}T08:00:00Z").parse::<Timestamp>().unwrap();
+    assert_eq!(removed(&event, &zone).unwrap(), [2, 4, 6].map(instant));
+    let master = event.master.as_ref().unwrap();
+    let given = given(master, &at(5), &zone).unwrap();
+    assert_eq!((&given.start, &given.recurrence), (&at(5), &None));
     // A window is of what the series gives.
     let from = "2026-11-05T00:00:00Z".parse().unwrap();
     let to = "2026-11-06T00:00:00Z".parse().unwrap();
