@@ -17,9 +17,9 @@ pub fn windows_name(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Optio
     if let Some(windows) = zone.iana_name().and_then(by_cldr).filter(fits) {
         return Some(windows.name());
     }
-    // A zone without a name, newer than the table, or an alias that it does not list. The one that
-    // has behaved the same for longest is likely the same place.
-    const EARLIER_DAYS: [i64; 3] = [20 * 366, 5 * 366, 0];
+    // A zone without a name, newer than the table, or an alias that it does not list. What behaves the
+    // same will do; what has done so for longest is likely the same place.
+    const EARLIER_DAYS: [i64; 3] = [50 * 366, 20 * 366, 0];
     EARLIER_DAYS.iter().find_map(|days| {
         let earlier = jiff::SignedDuration::from_hours(days * 24);
         let since = from.checked_sub(earlier).unwrap_or(Timestamp::MIN);
@@ -36,11 +36,12 @@ pub fn by_windows_name(name: &str) -> Option<TimeZone> {
 }
 
 fn by_cldr(iana: &str) -> Option<WindowsTimezone> {
-    // Only the names of chrono-tz are used: its rules are older than the system's.
-    match iana {
-        "UTC" => Some(WindowsTimezone::Utc),
-        _ => WindowsTimezone::try_from(iana.parse::<Tz>().ok()?).ok(),
+    if iana == "UTC" {
+        return Some(WindowsTimezone::Utc);
     }
+    let first = RENAMED.iter().find(|(now, _)| *now == iana).map_or(iana, |(_, first)| *first);
+    // Only the names of chrono-tz are used: its rules are older than the system's.
+    WindowsTimezone::try_from(first.parse::<Tz>().ok()?).ok()
 }
 
 fn representative(windows: WindowsTimezone) -> Option<TimeZone> {
@@ -61,6 +62,29 @@ fn agree(one: &TimeZone, other: &TimeZone, from: Timestamp, until: Timestamp) ->
     };
     one == other || same_at(from) && same_after_changes(one) && same_after_changes(other)
 }
+
+/// What the IANA database calls some zones now, and their first name, which is the one CLDR keeps.
+const RENAMED: [(&str, &str); 19] = [
+    ("Africa/Asmara", "Africa/Asmera"),
+    ("America/Argentina/Buenos_Aires", "America/Buenos_Aires"),
+    ("America/Argentina/Catamarca", "America/Catamarca"),
+    ("America/Argentina/Cordoba", "America/Cordoba"),
+    ("America/Argentina/Jujuy", "America/Jujuy"),
+    ("America/Argentina/Mendoza", "America/Mendoza"),
+    ("America/Atikokan", "America/Coral_Harbour"),
+    ("America/Indiana/Indianapolis", "America/Indianapolis"),
+    ("America/Kentucky/Louisville", "America/Louisville"),
+    ("America/Nuuk", "America/Godthab"),
+    ("Asia/Ho_Chi_Minh", "Asia/Saigon"),
+    ("Asia/Kathmandu", "Asia/Katmandu"),
+    ("Asia/Kolkata", "Asia/Calcutta"),
+    ("Asia/Yangon", "Asia/Rangoon"),
+    ("Atlantic/Faroe", "Atlantic/Faeroe"),
+    ("Europe/Kyiv", "Europe/Kiev"),
+    ("Pacific/Chuuk", "Pacific/Truk"),
+    ("Pacific/Kanton", "Pacific/Enderbury"),
+    ("Pacific/Pohnpei", "Pacific/Ponape"),
+];
 
 /// All of them, as CLDR orders them (the crate has no list).
 const ZONES: [WindowsTimezone; 139] = {

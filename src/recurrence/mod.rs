@@ -7,7 +7,7 @@
 mod pattern;
 mod rule;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -18,6 +18,9 @@ use crate::ical::{self, Event, Moment, RuleEnd, Status};
 pub use pattern::{Index, Inexpressible, Pattern, Range, Series, graph_pattern};
 pub use rule::instant;
 use rule::{Dates, local, within, zone};
+
+/// The longest list that is made only to look something up in: 27 years of days.
+const LISTED_MAX: usize = 10_000;
 
 /// One occurrence of a series that takes place.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,8 +73,9 @@ pub fn instances(
             Some((series_instant(&change.recurrence_id, &master.start, floating)?, at))
         })
         .collect();
+    let excluded = Excluded::of(master, floating);
     let mut found = Vec::new();
-    for (original, recurrence_id) in originals(master, floating, from, to, cap)? {
+    for (original, recurrence_id) in originals(master, &excluded, floating, from, to, cap)? {
         let overridden = overrides.get(&original).copied();
         let change = overridden.and_then(|at| event.overrides.get(at));
         if change.is_some_and(|change| change.occurrence.status == Status::Cancelled) {
@@ -101,16 +105,59 @@ impl Instance {
     }
 }
 
-/// The starts that the series gives, EXDATE applied, by instant.
+/// What the series itself says of the occurrence that it starts at `recurrence_id`, whatever an override
+/// says: the state that an override is a change of. Whether there is such an occurrence is not looked at.
+pub fn given(
+    master: &ical::Occurrence,
+    recurrence_id: &Moment,
+    floating: &TimeZone,
+) -> Option<ical::Occurrence> {
+    let original = series_instant(recurrence_id, &master.start, floating)?;
+    let local = zone(&master.start, floating).to_datetime(original);
+    let start = match &master.start {
+        Moment::Date(_) => Moment::Date(local.date()),
+        Moment::Zoned { zone, .. } => Moment::Zoned { local, zone: zone.clone() },
+        Moment::Floating(_) => Moment::Floating(local),
+    };
+    let end = end_of(master, original, &start, floating)?;
+    Some(ical::Occurrence { start, end, recurrence: None, ..master.clone() })
+}
+
+/// The starts that the series would give and that do not take place, ascending: EXDATE and cancelled
+/// overrides, but only those that the rule does give. These are what is taken out of Exchange's series.
+pub fn removed(event: &Event, floating: &TimeZone) -> Result<Vec<Timestamp>, NotListed> {
+    let master = event.master.as_ref().ok_or(NotListed::NoMaster)?;
+    let mut removed = Excluded::of(master, floating);
+    let cancelled = |change: &&ical::Override| change.occurrence.status == Status::Cancelled;
+    for change in event.overrides.iter().filter(cancelled) {
+        removed.instants.extend(series_instant(&change.recurrence_id, &master.start, floating));
+    }
+    // One list of the series serves them all: from the first to the last of them, a day more for the
+    // days.
+    let midnights = removed.days.iter().filter_map(|day| instant(day.at(0, 0, 0, 0), floating));
+    let about: BTreeSet<Timestamp> = midnights.chain(removed.instants.iter().copied()).collect();
+    let (Some(first), Some(last)) = (about.first(), about.last()) else { return Ok(Vec::new()) };
+    let days = SignedDuration::from_hours(48);
+    let from = first.checked_sub(days).unwrap_or(Timestamp::MIN);
+    let to = last.checked_add(days).unwrap_or(Timestamp::MAX);
+    let starts = originals(master, &Excluded::default(), floating, from, to, LISTED_MAX)?;
+    Ok(starts
+        .into_iter()
+        .filter(|(at, moment)| removed.has(*at, moment))
+        .map(|(at, _)| at)
+        .collect())
+}
+
+/// The starts that the series gives, without those excluded, by instant.
 fn originals(
     master: &ical::Occurrence,
+    excluded: &Excluded,
     floating: &TimeZone,
     from: Timestamp,
     to: Timestamp,
     cap: usize,
 ) -> Result<BTreeMap<Timestamp, Moment>, NotListed> {
     let recurrence = master.recurrence.as_ref();
-    let excluded = Excluded::of(master, floating);
     let mut starts = BTreeMap::new();
     let mut put = |at: Timestamp, moment: Moment| {
         if at >= from && at < to && !excluded.has(at, &moment) {
@@ -134,16 +181,16 @@ fn originals(
     let first_date = local(&master.start).date();
     let whole_day = matches!(master.start, Moment::Date(_));
     let zone = zone(&master.start, floating);
-    let mut dates = Dates::new(rule, first_date).ok_or(NotListed::Unsupported)?;
+    // A day more on either side, whatever the zone's offset is.
+    let day = |at: Timestamp, days| rule::plus_days(TimeZone::UTC.to_datetime(at).date(), days);
+    let stop = day(to, 1).unwrap_or(Date::MAX);
+    let mut dates = Dates::new(rule, first_date, stop).ok_or(NotListed::Unsupported)?;
     let limit = match rule.end {
         RuleEnd::After(count) => count,
         _ => u32::MAX,
     };
-    if limit == u32::MAX && from > Timestamp::MIN {
-        // A day earlier, whatever the zone's offset is.
-        if let Some(date) = rule::plus_days(TimeZone::UTC.to_datetime(from).date(), -1) {
-            dates.skip_to(date);
-        }
+    if let (u32::MAX, Some(date)) = (limit, day(from, -1)) {
+        dates.skip_to(date);
     }
     let mut counted = u32::from(!dates.start_fits());
     while counted < limit {
@@ -160,6 +207,7 @@ fn originals(
 }
 
 /// EXDATE, by instant and by day.
+#[derive(Default)]
 struct Excluded {
     instants: HashSet<Timestamp>,
     days: HashSet<Date>,
@@ -167,7 +215,7 @@ struct Excluded {
 
 impl Excluded {
     fn of(master: &ical::Occurrence, floating: &TimeZone) -> Excluded {
-        let mut excluded = Excluded { instants: HashSet::new(), days: HashSet::new() };
+        let mut excluded = Excluded::default();
         let dates = master.recurrence.as_ref().map_or(&[][..], |r| r.exdates.as_slice());
         for moment in dates {
             // Quirk(many): EXDATE;VALUE=DATE in a series of times takes that day out.

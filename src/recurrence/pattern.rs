@@ -95,7 +95,7 @@ pub fn graph_pattern(
         return refuse("has an INTERVAL that is 0 or beyond 999");
     }
     let start_date = local(start).date();
-    match Dates::new(rule, start_date) {
+    match Dates::new(rule, start_date, start_date) {
         None => return refuse("has parts below the day, or of weeks or days of the year"),
         // RFC 5545 §3.8.5.3: DTSTART is an occurrence all the same; Exchange would leave it out.
         Some(dates) if !dates.start_fits() => {

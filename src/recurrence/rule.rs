@@ -14,13 +14,15 @@ const PERIODS_MAX: u32 = 100_000;
 /// The most values that a BY part can hold without repeating itself (BYDAY: 7 × 107 ordinals).
 const VALUES_MAX: usize = 749;
 
-/// The dates of a rule from DTSTART's on, ascending, without regard to COUNT and UNTIL.
+/// The dates of a rule from DTSTART's to about `stop`, ascending, without regard to COUNT and UNTIL.
 ///
 /// DTSTART's own date is among them only if it fits the rule.
 #[derive(Debug)]
 pub(super) struct Dates<'r> {
     rule: &'r Rule,
     start: Date,
+    /// No period is looked at that begins later.
+    stop: Date,
     /// The next period, counted in steps of INTERVAL from DTSTART's.
     period: u32,
     /// What is left of the current period, descending.
@@ -31,14 +33,14 @@ pub(super) struct Dates<'r> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// The calendar ends, or the rule asks for a date beyond it.
+    /// At `stop`, or at the end of the calendar.
     Over,
     Exhausted,
 }
 
 impl<'r> Dates<'r> {
     /// `None`: the rule has parts that are not of days.
-    pub(super) fn new(rule: &'r Rule, start: Date) -> Option<Dates<'r>> {
+    pub(super) fn new(rule: &'r Rule, start: Date, stop: Date) -> Option<Dates<'r>> {
         let fits = !rule.others
             && rule.frequency != Frequency::Finer
             && rule.interval >= 1
@@ -50,12 +52,20 @@ impl<'r> Dates<'r> {
             ]
             .iter()
             .all(|length| *length <= VALUES_MAX);
-        fits.then(|| Dates { rule, start, period: 0, rest: Vec::new(), state: State::Running })
+        fits.then(|| Dates {
+            rule,
+            start,
+            stop,
+            period: 0,
+            rest: Vec::new(),
+            state: State::Running,
+        })
     }
 
     /// Whether DTSTART is a date of its own rule.
     pub(super) fn start_fits(&self) -> bool {
-        set_of(self.rule, self.start, 0).is_some_and(|set| set.contains(&self.start))
+        first_of_period(self.rule, self.start, 0)
+            .is_some_and(|first| set_of(self.rule, self.start, first).contains(&self.start))
     }
 
     /// The dates stopped because too many periods were looked at.
@@ -95,10 +105,12 @@ impl Iterator for Dates<'_> {
                 return None;
             }
             looked_at += 1;
-            let Some(mut set) = set_of(self.rule, self.start, self.period) else {
+            let first = first_of_period(self.rule, self.start, self.period);
+            let Some(first) = first.filter(|first| *first <= self.stop) else {
                 self.state = State::Over;
                 return None;
             };
+            let mut set = set_of(self.rule, self.start, first);
             self.period += 1;
             set.retain(|date| *date >= self.start);
             set.reverse();
@@ -107,30 +119,41 @@ impl Iterator for Dates<'_> {
     }
 }
 
-/// The rule's set in one period, ascending, BYSETPOS applied. `None` beyond the calendar.
-fn set_of(rule: &Rule, start: Date, period: u32) -> Option<Vec<Date>> {
+/// The first date of a period. `None` beyond the calendar.
+fn first_of_period(rule: &Rule, start: Date, period: u32) -> Option<Date> {
     let steps = i64::from(period).checked_mul(i64::from(rule.interval))?;
-    let mut set = match rule.frequency {
-        Frequency::Daily => vec![plus_days(start, steps)?],
+    match rule.frequency {
+        Frequency::Daily => plus_days(start, steps),
         Frequency::Weekly => {
             // RFC 5545 §3.3.10: WKST matters where INTERVAL is greater than 1.
             let into_week = i64::from(rule.week_start.until(start.weekday()));
-            let first = plus_days(start, steps.checked_mul(7)?.checked_sub(into_week)?)?;
+            plus_days(start, steps.checked_mul(7)?.checked_sub(into_week)?)
+        }
+        Frequency::Monthly => plus_months(start, steps),
+        Frequency::Yearly => {
+            let year = i64::from(start.year()).checked_add(steps)?;
+            Date::new(i16::try_from(year).ok()?, 1, 1).ok()
+        }
+        Frequency::Finer => None,
+    }
+}
+
+/// The rule's set in the period that begins at `first`, ascending, BYSETPOS applied.
+fn set_of(rule: &Rule, start: Date, first: Date) -> Vec<Date> {
+    let mut set = match rule.frequency {
+        Frequency::Daily => vec![first],
+        Frequency::Weekly => {
             let asked = |day: Weekday| match rule.by_day.as_slice() {
                 [] => day == start.weekday(),
                 days => days.iter().any(|(_, asked)| *asked == day),
             };
             // The last week of the calendar may be cut short.
-            (0..7).filter_map(|day| plus_days(first, day)).filter(|d| asked(d.weekday())).collect()
+            let week = (0..7).filter_map(|day| plus_days(first, day));
+            week.filter(|date| asked(date.weekday())).collect()
         }
-        Frequency::Monthly => days_of_month(rule, plus_months(start, steps)?, start, true),
-        Frequency::Yearly => {
-            let year = i64::from(start.year()).checked_add(steps)?;
-            let year = i16::try_from(year).ok()?;
-            Date::new(year, 1, 1).ok()?;
-            days_of_year(rule, year, start)
-        }
-        Frequency::Finer => return None,
+        Frequency::Monthly => days_of_month(rule, first, start, true),
+        Frequency::Yearly => days_of_year(rule, first.year(), start),
+        Frequency::Finer => Vec::new(),
     };
     // Where the frequency has not used it up, a BY part is a filter (RFC 5545 §3.3.10's table).
     set.retain(|date| rule.by_month.is_empty() || has_month(rule, *date));
@@ -142,7 +165,7 @@ fn set_of(rule: &Rule, start: Date, period: u32) -> Option<Vec<Date>> {
     }
     set.sort_unstable();
     set.dedup();
-    Some(if rule.by_set_pos.is_empty() { set } else { positions(&rule.by_set_pos, &set) })
+    if rule.by_set_pos.is_empty() { set } else { positions(&rule.by_set_pos, &set) }
 }
 
 /// RFC 5545 §3.3.10: BYSETPOS, from 1 at the beginning or from -1 at the end of the set.
