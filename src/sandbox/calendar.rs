@@ -55,7 +55,8 @@ pub const DEFAULT_CALENDAR: u64 = 0;
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) event: u64,
-    pub(super) body: Map<String, Value>,
+    /// Another one for each body.
+    pub(super) digest: Uuid,
 }
 
 /// A single event or the master of a series, in one mailbox.
@@ -78,6 +79,8 @@ pub struct Event {
     pub is_cancelled: bool,
     pub transaction_id: Option<String>,
     pub attachments: Vec<Attachment>,
+    /// Of the bodies that made it what it is.
+    pub octets: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,8 +232,11 @@ impl Calendars {
         self.view(owner, from, to, short_months).iter().map(instance).collect()
     }
 
+    /// Numbers go on, so that no id of before names an event of after.
     pub fn clear(&self) {
-        *self.book() = Book::default();
+        let mut book = self.book();
+        let (numbers, changes) = (book.numbers, book.changes);
+        *book = Book { numbers, changes, ..Book::default() };
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {

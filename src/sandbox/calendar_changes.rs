@@ -83,10 +83,15 @@ impl<'a> Locked<'a> {
         let transaction = body.get("transactionId").and_then(Value::as_str);
         let transaction = transaction.filter(|id| !id.is_empty()).map(str::to_owned);
         let key = transaction.clone().map(|id| (self.owner.object_id, id));
-        if let Some(replay) = key.as_ref().and_then(|key| self.duplicate(key, &body)) {
+        // serde_json's order of members is always the same.
+        let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, Value::Object(body).to_string().as_bytes());
+        if let Some(replay) = key.as_ref().and_then(|key| self.duplicate(key, digest)) {
             return replay;
         }
         self.check_series(&content)?;
+        if self.book.events.len() >= EVENTS_MAX {
+            return Err(full());
+        }
         self.room(octets)?;
         let now = self.world.clock.now();
         let number = self.book.number();
@@ -107,28 +112,25 @@ impl<'a> Locked<'a> {
             is_cancelled: false,
             transaction_id: transaction,
             attachments: Vec::new(),
+            octets,
         };
         let due = invitations::to_all(&event.content.attendees, Kind::Request);
         self.mail(&event, &event, due)?;
         if let Some(key) = key {
-            self.book.transactions.insert(key, Transaction { event: number, body });
+            self.book.transactions.insert(key, Transaction { event: number, digest });
         }
         Ok(single(&self.keep(event)))
     }
 
     /// What a create is answered with whose transactionId was used before.
-    fn duplicate(
-        &self,
-        key: &(Uuid, String),
-        body: &Map<String, Value>,
-    ) -> Option<Result<Shown, ODataError>> {
+    fn duplicate(&self, key: &(Uuid, String), digest: Uuid) -> Option<Result<Shown, ODataError>> {
         let known = self.book.transactions.get(key)?;
         let event = self.book.events.get(&known.event);
         if event.is_none() && !self.switches.transaction_taken_after_deletion {
             return None;
         }
         if let Some(event) = event.filter(|_| self.switches.replay_same_transaction)
-            && known.body == *body
+            && known.digest == digest
         {
             return Some(Ok(single(event)));
         }
@@ -152,10 +154,9 @@ impl<'a> Locked<'a> {
         octets: usize,
     ) -> Result<Shown, ODataError> {
         self.room(octets)?;
-        let only_attendees = body.keys().all(|name| name == "attendees" || name.contains('@'));
         match &target.occurrence {
-            Some(occurrence) => self.update_one(target, occurrence, body, only_attendees),
-            None => self.update_all(target, body, only_attendees),
+            Some(occurrence) => self.update_one(target, occurrence, body, octets),
+            None => self.update_all(target, body, octets),
         }
     }
 
@@ -163,14 +164,16 @@ impl<'a> Locked<'a> {
         &mut self,
         target: &Shown,
         body: &Map<String, Value>,
-        only_attendees: bool,
+        octets: usize,
     ) -> Result<Shown, ODataError> {
         let before = &target.event.content;
         let mut after = before.patched(body)?;
         self.check_series(&after)?;
         keep_meeting_only_with_its_link(&mut after, body, target.event.number);
         let silent = after == *before && !self.switches.no_op_update_mails;
+        let only_attendees = names_only_attendees(body);
         let mut event = Event::clone(&target.event);
+        event.octets += octets;
         // The answers were to another time, and its exceptions name dates that may be none now.
         if after.span != before.span || after.recurrence != before.recurrence {
             event.exceptions = Exceptions::default();
@@ -195,7 +198,7 @@ impl<'a> Locked<'a> {
         target: &Shown,
         occurrence: &Occurrence,
         body: &Map<String, Value>,
-        only_attendees: bool,
+        octets: usize,
     ) -> Result<Shown, ODataError> {
         if body.get("recurrence").is_some_and(|recurrence| !recurrence.is_null()) {
             return Err(Unfit::property("An occurrence has no recurrence of its own.").into());
@@ -210,7 +213,9 @@ impl<'a> Locked<'a> {
             ));
         }
         let silent = after == *before && !self.switches.no_op_update_mails;
+        let only_attendees = names_only_attendees(body);
         let mut event = Event::clone(&target.event);
+        event.octets += octets;
         self.touch(&mut event);
         if after.span != before.span {
             event.responses.retain(|(_, of), _| *of != Some(date));
@@ -342,6 +347,7 @@ impl<'a> Locked<'a> {
         let attachment = Attachment { number, properties, bytes: bytes.into(), modified };
         let mut event = Event::clone(&target.event);
         self.touch(&mut event);
+        event.octets += attachment.bytes.len();
         event.attachments.push(attachment.clone());
         self.keep(event);
         Ok(attachment)
@@ -371,7 +377,7 @@ impl<'a> Locked<'a> {
 
     pub(super) fn room(&mut self, octets: usize) -> Result<(), ODataError> {
         let all = self.book.octets.saturating_add(octets);
-        if all > OCTETS_MAX || self.book.events.len() >= EVENTS_MAX {
+        if all > OCTETS_MAX {
             return Err(full());
         }
         self.book.octets = all;
@@ -390,7 +396,9 @@ impl<'a> Locked<'a> {
     }
 
     pub(super) fn drop_event(&mut self, event: &Event) {
-        self.book.events.remove(&event.number);
+        if let Some(gone) = self.book.events.remove(&event.number) {
+            self.book.octets = self.book.octets.saturating_sub(gone.octets);
+        }
         if let Role::Attendee { event: of, .. } = event.role {
             self.book.copies.remove(&(event.owner, of));
         }
@@ -403,4 +411,8 @@ fn keep_meeting_only_with_its_link(content: &mut Content, body: &Map<String, Val
     if content.is("isOnlineMeeting") && text.is_some_and(|text| !text.contains(&join_url(number))) {
         content.set("isOnlineMeeting", json!(false));
     }
+}
+
+fn names_only_attendees(body: &Map<String, Value>) -> bool {
+    body.keys().all(|name| name == "attendees" || name.contains('@'))
 }

@@ -8,6 +8,7 @@ use super::calendar_changes::Locked;
 use super::invitations::{Due, Invitation, Kind};
 use super::item_id::{IdForm, ItemId};
 use super::odata::ODataError;
+use super::series::Exceptions;
 use super::world::User;
 
 impl Locked<'_> {
@@ -70,6 +71,14 @@ impl Locked<'_> {
             }
             return;
         }
+        // Who is not in the series hears of the one occurrence only.
+        let in_series = known.as_ref().is_some_and(|copy| copy.content.recurrence.is_some());
+        let date = due.date.filter(|_| !in_series);
+        let occurrence = match date {
+            Some(_) if due.kind == Kind::Cancel => return,
+            Some(date) => event.series(self.switches.short_months).occurrence(date),
+            None => None,
+        };
         let answered = known.as_ref().filter(|copy| {
             !copy.is_cancelled
                 && copy.content.span == event.content.span
@@ -87,8 +96,13 @@ impl Locked<'_> {
             responses,
             is_cancelled: false,
             transaction_id: None,
+            octets: 0,
             ..event.clone()
         };
+        if let Some(occurrence) = occurrence {
+            copy.content = occurrence.content;
+            copy.exceptions = Exceptions::default();
+        }
         copy.content.extended.clear();
         copy.content.set("showAs", show_as.into());
         self.touch(&mut copy);
