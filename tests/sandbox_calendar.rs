@@ -666,3 +666,45 @@ async fn the_page_shows_calendars_and_answers_from_nowhere_else() {
     let html = page(sandbox.client.clone(), sandbox.url.clone()).await;
     assert!(html.contains(&format!("{ALEX}: accepted")), "{html}");
 }
+
+#[tokio::test]
+async fn a_copy_of_a_series_follows_it_occurrence_by_occurrence() {
+    let sandbox = Sandbox::start().await;
+    let id = sandbox.create(&series(&[ALEX])).await.is(201, "").id();
+    let all = sandbox.instances(&id).await;
+    let tuesday = json!({"start": at("2026-12-01T11:00:00"), "end": at("2026-12-01T12:00:00")});
+    sandbox.patch(&all[1].0, tuesday).await.is(200, "");
+    sandbox.delete(&all[2].0).await.is(204, "");
+    let alex = sandbox.world.user(ALEX).unwrap().object_id;
+    let (from, to) =
+        ("2026-11-01T00:00:00Z".parse().unwrap(), "2027-01-01T00:00:00Z".parse().unwrap());
+    let starts = || -> Vec<String> {
+        let found = sandbox.world.calendar.instances(alex, from, to, ShortMonths::LastDay);
+        found.iter().map(|one| one.start.to_string()).collect()
+    };
+    let expected = ["2026-11-23T08:00:00Z", "2026-12-01T10:00:00Z", "2026-12-14T08:00:00Z"];
+    assert_eq!(starts(), expected);
+    // The cancellation of the moved one speaks of where it was last.
+    sandbox.delete(&all[1].0).await.is(204, "");
+    let rows = sandbox.world.ledger.invitations();
+    let last = &rows.last().unwrap().invitation;
+    assert_eq!(last.start, "2026-12-01T10:00:00Z".parse().unwrap());
+    assert_eq!(last.occurrence, Some("2026-11-30T08:00:00Z".parse().unwrap()));
+
+    // Who declined the series is not brought back by the end of one occurrence.
+    let copies = sandbox.ask(ALEX, Method::GET, EVENTS, &[], None).await.body;
+    let path = format!("{EVENTS}/{}/decline", copies["value"][0]["id"].as_str().unwrap());
+    sandbox.ask(ALEX, Method::POST, &path, &[], None).await.is(202, "");
+    sandbox.delete(&all[3].0).await.is(204, "");
+    assert_eq!(starts(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn after_a_reset_no_old_id_names_a_new_event() {
+    let sandbox = Sandbox::start().await;
+    let old = sandbox.create(&event(&[GUEST])).await.is(201, "").id();
+    sandbox.client.post(format!("{}/_sandbox/reset", sandbox.url)).send().await.unwrap();
+    sandbox.create(&event(&[])).await.is(201, "");
+    sandbox.get(&format!("{EVENTS}/{old}")).await.is(404, "ErrorItemNotFound");
+    assert!(sandbox.world.ledger.invitations().is_empty());
+}

@@ -4,6 +4,8 @@
 //! closed schema before it comes here; what the schema cannot say is refused here. Times are kept as
 //! written, on the wall of their zone, because a series repeats the wall and not the instant.
 
+use std::sync::Arc;
+
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -164,15 +166,15 @@ impl ExtendedProperty {
     }
 }
 
-/// All that a writer can say of an event.
+/// All that a writer can say of an event. Its large parts are shared by the occurrences of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
     pub span: Span,
     pub recurrence: Option<Recurrence>,
-    pub attendees: Vec<Attendee>,
+    pub attendees: Arc<[Attendee]>,
     pub extended: Vec<ExtendedProperty>,
     /// The other writable properties, each of them there.
-    pub properties: Map<String, Value>,
+    pub properties: Arc<Map<String, Value>>,
 }
 
 /// Written by others than the organizer, or by nobody: Exchange takes no notice of them.
@@ -197,9 +199,9 @@ impl Content {
         let mut content = Content {
             span,
             recurrence: None,
-            attendees: Vec::new(),
+            attendees: Arc::default(),
             extended: Vec::new(),
-            properties: defaults(),
+            properties: Arc::new(defaults()),
         };
         content.write(body)?;
         Ok(content)
@@ -220,6 +222,16 @@ impl Content {
         self.properties.get(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
+    /// About how much an answer with it takes.
+    pub fn octets(&self) -> usize {
+        let body = self.properties.get("body").and_then(|body| body.get("content"));
+        1_000 + body.and_then(Value::as_str).map_or(0, str::len) + 200 * self.attendees.len()
+    }
+
+    pub fn set(&mut self, name: &str, value: Value) {
+        Arc::make_mut(&mut self.properties).insert(name.to_owned(), value);
+    }
+
     /// The zone that the series repeats in.
     pub fn series_zone(&self) -> Zone {
         let named = self.recurrence.as_ref().and_then(|r| r.range.recurrence_time_zone.as_deref());
@@ -237,7 +249,7 @@ impl Content {
                 "end" => self.span.end = WallTime::read(value)?,
                 "isAllDay" => self.span.all_day = value.as_bool().unwrap_or_default(),
                 "recurrence" => self.recurrence = read_recurrence(value)?,
-                "attendees" => self.attendees = read_attendees(value),
+                "attendees" => self.attendees = read_attendees(value).into(),
                 "singleValueExtendedProperties" => self.write_extended(value),
                 "transactionId" => {}
                 name if name.contains('@') || UNHEEDED.contains(&name) => {}
@@ -257,11 +269,11 @@ impl Content {
         match name {
             "location" => {
                 let locations = if is_blank(&value) { json!([]) } else { json!([value]) };
-                self.properties.insert("locations".to_owned(), locations);
+                self.set("locations", locations);
             }
             "locations" => {
                 let first = value.get(0).cloned().unwrap_or_else(|| json!({"displayName": ""}));
-                self.properties.insert("location".to_owned(), first);
+                self.set("location", first);
             }
             // Documented: an online meeting stays one.
             "isOnlineMeeting" if self.is(name) && value == json!(false) => {
@@ -269,7 +281,7 @@ impl Content {
             }
             _ => {}
         }
-        self.properties.insert(name.to_owned(), value);
+        self.set(name, value);
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl Frame<'_> {
 
     fn properties(&self, shown: &Shown) -> Map<String, Value> {
         let (event, content) = (&shown.event, shown.content());
-        let mut all = content.properties.clone();
+        let mut all = Map::clone(&content.properties);
         let mut put = |name: &str, value: Value| {
             all.insert(name.to_owned(), value);
         };

@@ -1,5 +1,5 @@
 //! What a request for events asks for beside its body: `$filter`, `$select`, `$expand`, `$top`, a
-//! window of time, and `Prefer`. Pure.
+//! window of time, and `Prefer`.
 //!
 //! Source: Graph "query parameters", "get singleValueLegacyExtendedProperty", "list calendarView",
 //! RFC 7240. An option that is not understood is refused, because it would be ignored otherwise.

@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use jiff::Timestamp;
 
-use super::calendar::{Answer, Desk, Event, Role, Shown};
+use super::calendar::{Answer, Event, Role, Shown};
+use super::calendar_changes::Locked;
 use super::invitations::Kind;
 use super::item_id::{IdForm, ItemId};
 use super::world::{User, World};
@@ -122,8 +123,9 @@ pub async fn respond(
     let (Some((_, answer)), Some(owner)) = (answer, owner) else {
         return (StatusCode::NOT_FOUND, "no such event or answer\n").into_response();
     };
-    let mut desk = Desk::new(&world, owner);
-    let responded = desk.find(&id).and_then(|target| desk.respond(&target, answer, None, true));
+    let mut calendars = Locked::new(&world, owner);
+    let responded =
+        calendars.find(&id).and_then(|target| calendars.respond(&target, answer, None, true));
     match responded {
         Ok(()) => Redirect::to("/").into_response(),
         Err(error) => (error.status, format!("{}\n", error.message)).into_response(),

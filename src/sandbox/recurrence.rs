@@ -174,16 +174,20 @@ impl Pattern {
     fn period(&self, start: Date, number: i32, short_months: ShortMonths) -> Option<Vec<Date>> {
         let steps = number.checked_mul(self.interval)?;
         match self.kind {
-            PatternType::Daily => Some(vec![start.checked_add(steps.days()).ok()?]),
+            PatternType::Daily => {
+                Some(vec![start.checked_add(Span::new().try_days(steps).ok()?).ok()?])
+            }
             PatternType::Weekly => {
                 let first = self.first_day_of_week.unwrap_or(Day::Sunday).weekday();
                 let into_week: Span = i32::from(start.weekday().since(first)).days();
-                let week = start.checked_sub(into_week).ok()?.checked_add(steps.weeks()).ok()?;
+                let weeks = Span::new().try_weeks(steps).ok()?;
+                let week = start.checked_sub(into_week).ok()?.checked_add(weeks).ok()?;
                 let days = once(Ok(week)).chain((1..7).map(|n| week.checked_add(n.days())));
                 Some(days.filter_map(Result::ok).filter(|date| self.has(*date)).collect())
             }
             PatternType::AbsoluteMonthly | PatternType::RelativeMonthly => {
-                let month = start.first_of_month().checked_add(steps.months()).ok()?;
+                let months = Span::new().try_months(steps).ok()?;
+                let month = start.first_of_month().checked_add(months).ok()?;
                 Some(self.in_month(month, short_months))
             }
             PatternType::AbsoluteYearly | PatternType::RelativeYearly => {
@@ -289,7 +293,17 @@ mod tests {
 
     #[test]
     fn a_series_without_end_far_away_ends_all_the_same() {
-        let pattern = json!({"type": "daily", "interval": 99});
-        assert!(dates(pattern, "9999-12-31").len() == 1);
+        for pattern in [
+            json!({"type": "daily", "interval": 99}),
+            json!({"type": "weekly", "interval": 99, "daysOfWeek": ["friday"]}),
+            json!({"type": "absoluteMonthly", "interval": 99, "dayOfMonth": 31}),
+            json!({"type": "absoluteYearly", "interval": 99, "dayOfMonth": 31, "month": 12}),
+        ] {
+            assert_eq!(dates(pattern.clone(), "9999-12-31"), ["9999-12-31"], "{pattern}");
+            let range = json!({"type": "noEnd", "startDate": "0000-01-01"});
+            let recurrence = json!({"pattern": pattern, "range": range});
+            let recurrence: Recurrence = serde_json::from_value(recurrence).unwrap();
+            assert!(recurrence.dates(ShortMonths::Skip).count() <= 20_000);
+        }
     }
 }
