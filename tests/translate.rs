@@ -13,6 +13,7 @@ use postbridge::ical::{
     Attendee, Class, Frequency, Moment, Occurrence, PartStat, Recurrence, Role, Rule, RuleEnd,
     ShowAs, Status, Zone,
 };
+use postbridge::recurrence::instances;
 use serde_json::{Value, json};
 
 mod events;
@@ -301,6 +302,35 @@ fn what_exchange_has_no_pattern_for_is_refused_and_could_be_spread() {
         r.by_month = vec![1, 7];
     });
     assert!(yearly.contains("several months"), "{yearly}");
+}
+
+#[test]
+fn a_series_that_cannot_be_kept_is_spread_into_single_events() {
+    let mut recurrence =
+        weekly(vec![(1, Weekday::Monday), (1, Weekday::Thursday)], RuleEnd::After(4));
+    recurrence.as_mut().unwrap().rule.as_mut().unwrap().frequency = Frequency::Monthly;
+    let start = zoned(date(2026, 10, 1).at(9, 0, 0, 0), "Europe/Berlin");
+    let mut event = events::event(start.clone(), recurrence);
+    assert!(translate(event.master.as_ref().unwrap()).unwrap_err().spreadable);
+    let later = zoned(date(2026, 10, 5).at(9, 0, 0, 0), "Europe/Berlin");
+    events::change(&mut event, later, |changed| changed.summary = "Moved".to_owned());
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let found = instances(&event, &berlin, Timestamp::MIN, Timestamp::MAX, 100).unwrap();
+    let singles: Vec<(String, String)> = found
+        .iter()
+        .map(|instance| translate(&instance.single(&event).unwrap()).unwrap())
+        .map(|body| (body.start.date_time, body.subject))
+        .collect();
+    let single = |start: &str, subject: &str| (start.to_owned(), subject.to_owned());
+    assert_eq!(
+        singles,
+        [
+            single("2026-10-01T09:00:00", "Interview"),
+            single("2026-10-05T09:00:00", "Moved"),
+            single("2026-11-02T09:00:00", "Interview"),
+            single("2026-11-05T09:00:00", "Interview"),
+        ]
+    );
 }
 
 #[test]
