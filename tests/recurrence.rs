@@ -457,26 +457,6 @@ fn a_rule_of_any_numbers_is_harmless() {
 }
 
 #[test]
-fn until_is_the_day_it_is_where_the_event_is() {
-    let until = |text: &str| RuleEnd::UntilInstant(text.parse().unwrap());
-    let last = |zone: &str, hour: i8, end: RuleEnd| {
-        let rules = TimeZone::get(zone).unwrap();
-        let rule = Rule { end, ..plain(Frequency::Daily) };
-        let start = zoned(date(2026, 11, 1).at(hour, 0, 0, 0), zone);
-        graph_pattern(&rule, &start, &rules).unwrap().range
-    };
-    // 23:30 UTC is the next day in Berlin, at half past midnight.
-    let end = until("2026-11-20T23:30:00Z");
-    assert_eq!(last("Europe/Berlin", 0, end), Range::EndDate(date(2026, 11, 21)));
-    assert_eq!(last("Europe/Berlin", 1, end), Range::EndDate(date(2026, 11, 20)));
-    // And still the same day in New York, at half past six in the evening.
-    assert_eq!(last("America/New_York", 18, end), Range::EndDate(date(2026, 11, 20)));
-    assert_eq!(last("America/New_York", 19, end), Range::EndDate(date(2026, 11, 19)));
-    let end = RuleEnd::UntilDate(date(2026, 11, 20));
-    assert_eq!(last("Europe/Berlin", 23, end), Range::EndDate(date(2026, 11, 20)));
-}
-
-#[test]
 fn exdate_rdate_and_overrides_change_the_list() {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let at = |day: i8| zoned(date(2026, 11, day).at(9, 0, 0, 0), "Europe/Berlin");
