@@ -270,7 +270,7 @@ fn a_translated_rule_gives_the_same_instants_for_five_years() {
     let translated = Cell::new([0u32; 6]);
     let refused = Cell::new(0u32);
     let mut runner =
-        TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
+        TestRunner::new(Config { cases: 1_000, failure_persistence: None, ..Config::default() });
     let inputs = (rules(), ends(), local_times(), 0..ZONES.len());
     let outcome = runner.run(&inputs, |(rule, end, from, zone)| {
         let Some(start) = fitting_start(&rule, from) else { return Ok(()) };
@@ -299,7 +299,7 @@ fn a_translated_rule_gives_the_same_instants_for_five_years() {
     }
     println!("translated {:?}, refused {}", translated.get(), refused.get());
     // Each pattern was really met.
-    assert!(translated.get().iter().all(|count| *count >= 20), "{:?}", translated.get());
+    assert!(translated.get().iter().all(|count| *count >= 10), "{:?}", translated.get());
 }
 
 /// The rule as text, for the other library.
@@ -337,7 +337,7 @@ fn text(rule: &Rule, start: DateTime) -> String {
 fn our_expansion_agrees_with_another_library() {
     let compared = Cell::new(0u32);
     let mut runner =
-        TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() });
+        TestRunner::new(Config { cases: 1_000, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(rules(), weighted(0.3, 1u32..40), local_times()), |input| {
         let (rule, count, from) = input;
         // Quirk(rrule): BYSETPOS counts the first week from DTSTART, not from WKST.
@@ -363,7 +363,7 @@ fn our_expansion_agrees_with_another_library() {
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    assert!(compared.get() > 1_000, "{}", compared.get());
+    assert!(compared.get() > 400, "{}", compared.get());
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_rule_without_an_end_or_without_a_date_is_bounded() {
     let start = zoned(date(2026, 1, 1).at(9, 0, 0, 0), "UTC");
     let list = |rule: Rule| {
         let recurrence = Recurrence { rule: Some(rule), rdates: vec![], exdates: vec![] };
-        let event = event(start.clone(), Some(recurrence));
+        let event = events::event(start.clone(), Some(recurrence));
         instances(&event, &zone, Timestamp::MIN, Timestamp::MAX, 100)
     };
     assert_eq!(list(plain(Frequency::Daily)).unwrap_err(), NotListed::TooMany);
@@ -396,31 +396,64 @@ fn a_rule_without_an_end_or_without_a_date_is_bounded() {
     let never = Rule { by_month: vec![2], by_month_day: vec![30], ..plain(Frequency::Daily) };
     assert_eq!(list(never).unwrap_err(), NotListed::TooMany);
     let never = Rule { by_month: vec![2], by_month_day: vec![30], ..plain(Frequency::Yearly) };
-    assert_eq!(list(never).unwrap().len(), 1);
+    assert_eq!(list(never).unwrap_err(), NotListed::TooMany);
     let long = Rule { by_day: vec![(1, Weekday::Monday); 100_000], ..plain(Frequency::Yearly) };
     assert_eq!(list(long).unwrap_err(), NotListed::Unsupported);
+    // A window far off, which has to be counted up to.
+    let counted = Rule {
+        end: RuleEnd::After(u32::MAX),
+        by_day: WEEK.iter().flat_map(|day| (-53..=53).map(|n| (n, *day))).collect(),
+        ..plain(Frequency::Yearly)
+    };
+    let recurrence = Recurrence { rule: Some(counted), rdates: vec![], exdates: vec![] };
+    let event = event(start.clone(), Some(recurrence));
+    let from = "9000-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(instances(&event, &zone, from, Timestamp::MAX, 100), Err(NotListed::TooMany));
     let far = Rule { interval: u32::MAX, ..plain(Frequency::Yearly) };
     assert_eq!(list(far).unwrap().len(), 1);
 }
 
 #[test]
-fn until_is_the_day_it_is_where_the_event_is() {
-    let until = |text: &str| RuleEnd::UntilInstant(text.parse().unwrap());
-    let last = |zone: &str, hour: i8, end: RuleEnd| {
-        let rules = TimeZone::get(zone).unwrap();
-        let rule = Rule { end, ..plain(Frequency::Daily) };
-        let start = zoned(date(2026, 11, 1).at(hour, 0, 0, 0), zone);
-        graph_pattern(&rule, &start, &rules).unwrap().range
+fn a_rule_of_any_numbers_is_harmless() {
+    let any = || {
+        let frequency = prop_oneof![
+            Just(Frequency::Daily),
+            Just(Frequency::Weekly),
+            Just(Frequency::Monthly),
+            Just(Frequency::Yearly),
+            Just(Frequency::Finer),
+        ];
+        let day = (any::<i8>(), 0usize..7).prop_map(|(ordinal, at)| (ordinal, WEEK[at]));
+        let lists = (vec(any::<u8>(), 0..3), vec(any::<i8>(), 0..3), vec(day, 0..3));
+        (frequency, any::<u32>(), 1u32..3, lists, vec(any::<i32>(), 0..3), any::<(i64, bool)>())
     };
-    // 23:30 UTC is the next day in Berlin, at half past midnight.
-    let end = until("2026-11-20T23:30:00Z");
-    assert_eq!(last("Europe/Berlin", 0, end), Range::EndDate(date(2026, 11, 21)));
-    assert_eq!(last("Europe/Berlin", 1, end), Range::EndDate(date(2026, 11, 20)));
-    // And still the same day in New York, at half past six in the evening.
-    assert_eq!(last("America/New_York", 18, end), Range::EndDate(date(2026, 11, 20)));
-    assert_eq!(last("America/New_York", 19, end), Range::EndDate(date(2026, 11, 19)));
-    let end = RuleEnd::UntilDate(date(2026, 11, 20));
-    assert_eq!(last("Europe/Berlin", 23, end), Range::EndDate(date(2026, 11, 20)));
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    proptest!(Config { cases: 100, failure_persistence: None, ..Config::default() },
+        |((frequency, large, small, lists, by_set_pos, (until, sparse)) in any())| {
+        let (by_month, by_month_day, by_day) = lists;
+        let seconds = until % 253_000_000_000;
+        let rule = Rule {
+            interval: if sparse { large } else { small },
+            end: RuleEnd::UntilInstant(Timestamp::from_second(seconds).unwrap()),
+            by_month,
+            by_month_day,
+            by_day,
+            by_set_pos,
+            ..plain(frequency)
+        };
+        let at = zone.to_datetime(Timestamp::from_second(seconds / 3).unwrap());
+        for start in [Moment::Date(at.date()), Moment::Floating(at), Moment::Date(Date::MAX)] {
+            let _ = graph_pattern(&rule, &start, &zone);
+            let recurrence = Recurrence {
+                rule: Some(rule.clone()), rdates: vec![], exdates: vec![start.clone()],
+            };
+            let mut event = event(Moment::Date(date(2026, 1, 1)), Some(recurrence));
+            let master = event.master.as_mut().unwrap();
+            (master.end, master.start) = (start.clone(), start);
+            let _ = instances(&event, &zone, Timestamp::MIN, Timestamp::MAX, 50);
+            let _ = removed(&event, &zone);
+        }
+    });
 }
 
 #[test]

@@ -8,11 +8,11 @@ use postbridge::account::Address;
 use postbridge::graph::convert::{Content, Settings, Untranslatable, attendees, event_body};
 use postbridge::graph::difference::{changes, same};
 use postbridge::graph::resource::{DuplicateTransaction, Event, EventBody, FileAttachment};
-use postbridge::graph::zone::{by_windows_name, windows_name};
 use postbridge::ical::{
     Attendee, Class, Frequency, Moment, Occurrence, PartStat, Recurrence, Role, Rule, RuleEnd,
     ShowAs, Status, Zone,
 };
+use postbridge::recurrence::instances;
 use serde_json::{Value, json};
 
 mod events;
@@ -192,57 +192,6 @@ fn a_time_in_the_gap_of_the_clock_is_the_one_that_exists() {
     assert_eq!(json(&event)["start"]["dateTime"], "2026-03-29T03:30:00");
 }
 
-fn zone_of(rules: TimeZone) -> Option<&'static str> {
-    let from = "2026-01-01T00:00:00Z".parse().unwrap();
-    windows_name(&rules, from, "2031-01-01T00:00:00Z".parse().unwrap())
-}
-
-#[test]
-fn zones_have_the_names_of_windows() {
-    for (iana, windows) in [
-        ("UTC", "UTC"),
-        ("Etc/UTC", "UTC"),
-        ("Europe/Berlin", BERLIN),
-        ("Europe/Madrid", "Romance Standard Time"),
-        ("America/Toronto", "Eastern Standard Time"),
-        ("Australia/Lord_Howe", "Lord Howe Standard Time"),
-        // CLDR's table has the names that these had before.
-        ("Asia/Kolkata", "India Standard Time"),
-        ("Europe/Kyiv", "FLE Standard Time"),
-        ("US/Pacific", "Pacific Standard Time"),
-    ] {
-        assert_eq!(zone_of(TimeZone::get(iana).unwrap()), Some(windows), "{iana}");
-    }
-    let by_rule = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-    assert_eq!(zone_of(by_rule), Some(BERLIN));
-    assert_eq!(zone_of(TimeZone::fixed(tz::offset(-7))), Some("US Mountain Standard Time"));
-    // Two hours between summer and winter: nobody else has that.
-    assert_eq!(zone_of(TimeZone::get("Antarctica/Troll").unwrap()), None);
-    assert_eq!(by_windows_name(BERLIN).unwrap().iana_name(), Some("Europe/Berlin"));
-    assert_eq!(by_windows_name("Narnia Standard Time"), None);
-}
-
-#[test]
-fn a_zone_is_named_only_if_the_name_means_the_same_instants() {
-    let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-    let (mut named, mut unnamed) = (0, Vec::new());
-    for name in tz::db().available() {
-        let Ok(zone) = TimeZone::get(name.as_str()) else { continue };
-        match zone_of(zone.clone()).and_then(by_windows_name) {
-            None => unnamed.push(name.as_str().to_owned()),
-            Some(meant) => {
-                named += 1;
-                for hours in (0..5 * 366 * 24).step_by(5) {
-                    let at = from + jiff::SignedDuration::from_hours(hours);
-                    assert_eq!(zone.to_offset(at), meant.to_offset(at), "{name} at {at}");
-                }
-            }
-        }
-    }
-    println!("without a name: {unnamed:?}");
-    assert!(named > 400 && unnamed.len() < 25, "{named} have one, not: {unnamed:?}");
-}
-
 #[test]
 fn a_zone_that_windows_does_not_have_is_refused_not_guessed() {
     let rules = TimeZone::fixed(tz::Offset::from_seconds(4_620).unwrap());
@@ -301,6 +250,35 @@ fn what_exchange_has_no_pattern_for_is_refused_and_could_be_spread() {
         r.by_month = vec![1, 7];
     });
     assert!(yearly.contains("several months"), "{yearly}");
+}
+
+#[test]
+fn a_series_that_cannot_be_kept_is_spread_into_single_events() {
+    let mut recurrence =
+        weekly(vec![(1, Weekday::Monday), (1, Weekday::Thursday)], RuleEnd::After(4));
+    recurrence.as_mut().unwrap().rule.as_mut().unwrap().frequency = Frequency::Monthly;
+    let start = zoned(date(2026, 10, 1).at(9, 0, 0, 0), "Europe/Berlin");
+    let mut event = events::event(start.clone(), recurrence);
+    assert!(translate(event.master.as_ref().unwrap()).unwrap_err().spreadable);
+    let later = zoned(date(2026, 10, 5).at(9, 0, 0, 0), "Europe/Berlin");
+    events::change(&mut event, later, |changed| changed.summary = "Moved".to_owned());
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let found = instances(&event, &berlin, Timestamp::MIN, Timestamp::MAX, 100).unwrap();
+    let singles: Vec<(String, String)> = found
+        .iter()
+        .map(|instance| translate(&instance.single(&event).unwrap()).unwrap())
+        .map(|body| (body.start.date_time, body.subject))
+        .collect();
+    let single = |start: &str, subject: &str| (start.to_owned(), subject.to_owned());
+    assert_eq!(
+        singles,
+        [
+            single("2026-10-01T09:00:00", "Interview"),
+            single("2026-10-05T09:00:00", "Moved"),
+            single("2026-11-02T09:00:00", "Interview"),
+            single("2026-11-05T09:00:00", "Interview"),
+        ]
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Microsoft Graph v1.0, as far as a mail needs it.
+//! Microsoft Graph v1.0, as far as a mail or an event needs it.
 //!
 //! Knows HTTP and Graph's JSON; knows nothing of the store, of plans or of who asked. What Graph
 //! answers becomes a value or a [`Failure`]: nothing else crosses this border. Nothing in here

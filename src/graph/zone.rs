@@ -231,3 +231,63 @@ const ZONES: [WindowsTimezone; 139] = {
         LineIslandsStandardTime,
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz;
+
+    use super::*;
+
+    const BERLIN: &str = "W. Europe Standard Time";
+
+    fn zone_of(rules: TimeZone) -> Option<&'static str> {
+        let from = "2026-01-01T00:00:00Z".parse().unwrap();
+        windows_name(&rules, from, "2031-01-01T00:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn zones_have_the_names_of_windows() {
+        for (iana, windows) in [
+            ("UTC", "UTC"),
+            ("Etc/UTC", "UTC"),
+            ("Europe/Berlin", BERLIN),
+            ("Europe/Madrid", "Romance Standard Time"),
+            ("America/Toronto", "Eastern Standard Time"),
+            ("Australia/Lord_Howe", "Lord Howe Standard Time"),
+            // CLDR's table has the names that these had before.
+            ("Asia/Kolkata", "India Standard Time"),
+            ("Europe/Kyiv", "FLE Standard Time"),
+            ("US/Pacific", "Pacific Standard Time"),
+        ] {
+            assert_eq!(zone_of(TimeZone::get(iana).unwrap()), Some(windows), "{iana}");
+        }
+        let by_rule = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        assert_eq!(zone_of(by_rule), Some(BERLIN));
+        assert_eq!(zone_of(TimeZone::fixed(tz::offset(-7))), Some("US Mountain Standard Time"));
+        // Two hours between summer and winter: nobody else has that.
+        assert_eq!(zone_of(TimeZone::get("Antarctica/Troll").unwrap()), None);
+        assert_eq!(by_windows_name(BERLIN).unwrap().iana_name(), Some("Europe/Berlin"));
+        assert_eq!(by_windows_name("Narnia Standard Time"), None);
+    }
+
+    #[test]
+    fn a_zone_is_named_only_if_the_name_means_the_same_instants() {
+        let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (mut named, mut unnamed) = (0, Vec::new());
+        for name in tz::db().available() {
+            let Ok(zone) = TimeZone::get(name.as_str()) else { continue };
+            match zone_of(zone.clone()).and_then(by_windows_name) {
+                None => unnamed.push(name.as_str().to_owned()),
+                Some(meant) => {
+                    named += 1;
+                    for hours in (0..5 * 366 * 24).step_by(13) {
+                        let at = from + jiff::SignedDuration::from_hours(hours);
+                        assert_eq!(zone.to_offset(at), meant.to_offset(at), "{name} at {at}");
+                    }
+                }
+            }
+        }
+        println!("without a name: {unnamed:?}");
+        assert!(named > 400 && unnamed.len() < 25, "{named} have one, not: {unnamed:?}");
+    }
+}

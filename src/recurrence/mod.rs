@@ -17,7 +17,7 @@ use crate::ical::{self, Event, Moment, RuleEnd, Status};
 
 pub use pattern::{Index, Inexpressible, Pattern, Range, Series, graph_pattern};
 pub use rule::instant;
-use rule::{Dates, local, within, zone};
+use rule::{DAYS_MAX, Dates, local, within, zone};
 
 /// The longest list that is made only to look something up in: 27 years of days.
 const LISTED_MAX: usize = 10_000;
@@ -192,10 +192,12 @@ fn originals(
     if let (u32::MAX, Some(date)) = (limit, day(from, -1)) {
         dates.skip_to(date);
     }
-    let mut counted = u32::from(!dates.start_fits());
-    while counted < limit {
-        let Some(date) = dates.next() else { break };
-        counted += 1;
+    // One that is no date of the rule is counted all the same.
+    let limit = limit.saturating_sub(u32::from(!dates.start_fits()));
+    for (nth, date) in (0..limit).zip(dates.by_ref()) {
+        if nth == DAYS_MAX {
+            return Err(NotListed::TooMany);
+        }
         let start = on(&master.start, date);
         let Some(at) = instant(local(&start), zone) else { break };
         if at >= to || !within(&rule.end, local(&start), at, whole_day) {

@@ -348,3 +348,48 @@ fn weekdays_from_monday() -> impl Iterator<Item = Weekday> {
 fn in_order<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
     values.collect::<BTreeSet<T>>().into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::ical::Zone;
+
+    fn daily_until(end: RuleEnd) -> Rule {
+        Rule {
+            frequency: Frequency::Daily,
+            interval: 1,
+            end,
+            by_month: vec![],
+            by_month_day: vec![],
+            by_day: vec![],
+            by_set_pos: vec![],
+            week_start: Weekday::Monday,
+            others: false,
+        }
+    }
+
+    #[test]
+    fn until_is_the_day_it_is_where_the_event_is() {
+        let until = |text: &str| RuleEnd::UntilInstant(text.parse().unwrap());
+        let last = |zone: &str, hour: i8, end: RuleEnd| {
+            let rules = TimeZone::get(zone).unwrap();
+            let rule = daily_until(end);
+            let start = Moment::Zoned {
+                local: date(2026, 11, 1).at(hour, 0, 0, 0),
+                zone: Zone { tzid: zone.to_owned(), rules: rules.clone() },
+            };
+            graph_pattern(&rule, &start, &rules).unwrap().range
+        };
+        // 23:30 UTC is the next day in Berlin, at half past midnight.
+        let end = until("2026-11-20T23:30:00Z");
+        assert_eq!(last("Europe/Berlin", 0, end), Range::EndDate(date(2026, 11, 21)));
+        assert_eq!(last("Europe/Berlin", 1, end), Range::EndDate(date(2026, 11, 20)));
+        // And still the same day in New York, at half past six in the evening.
+        assert_eq!(last("America/New_York", 18, end), Range::EndDate(date(2026, 11, 20)));
+        assert_eq!(last("America/New_York", 19, end), Range::EndDate(date(2026, 11, 19)));
+        let end = RuleEnd::UntilDate(date(2026, 11, 20));
+        assert_eq!(last("Europe/Berlin", 23, end), Range::EndDate(date(2026, 11, 20)));
+    }
+}

@@ -9,8 +9,9 @@ use jiff::{Span, Timestamp};
 
 use crate::ical::{Frequency, Moment, Rule, RuleEnd};
 
-/// Periods that are looked at before a rule counts as endless work: 273 years of days.
-const PERIODS_MAX: u32 = 100_000;
+/// Days that are looked at for the next date before a rule counts as endless work: 273 years, and as
+/// many dates of one rule. The sparsest rule that somebody means waits 40 years for a 29 February.
+pub(super) const DAYS_MAX: u32 = 100_000;
 /// The most values that a BY part can hold without repeating itself (BYDAY: 7 × 107 ordinals).
 const VALUES_MAX: usize = 749;
 
@@ -68,7 +69,7 @@ impl<'r> Dates<'r> {
             .is_some_and(|first| set_of(self.rule, self.start, first).contains(&self.start))
     }
 
-    /// The dates stopped because too many periods were looked at.
+    /// The dates stopped because too many days were looked at.
     pub(super) fn is_exhausted(&self) -> bool {
         self.state == State::Exhausted
     }
@@ -76,15 +77,20 @@ impl<'r> Dates<'r> {
     /// Skips periods that end before `date`. Only for rules that are not counted.
     pub(super) fn skip_to(&mut self, date: Date) {
         let days = (date.duration_since(self.start).as_hours() / 24).max(0);
-        // The longest a period can be: too few are skipped, never too many.
-        let longest = match self.rule.frequency {
+        // Too few are skipped, never too many.
+        let longest = i64::from(self.longest_period());
+        let periods = days / longest / i64::from(self.rule.interval) - 1;
+        self.period = u32::try_from(periods).unwrap_or(0);
+    }
+
+    /// In days.
+    fn longest_period(&self) -> u32 {
+        match self.rule.frequency {
             Frequency::Daily | Frequency::Finer => 1,
             Frequency::Weekly => 7,
             Frequency::Monthly => 31,
             Frequency::Yearly => 366,
-        };
-        let periods = days / longest / i64::from(self.rule.interval) - 1;
-        self.period = u32::try_from(periods).unwrap_or(0);
+        }
     }
 }
 
@@ -100,11 +106,11 @@ impl Iterator for Dates<'_> {
             if self.state != State::Running {
                 return None;
             }
-            if looked_at == PERIODS_MAX {
+            if looked_at >= DAYS_MAX {
                 self.state = State::Exhausted;
                 return None;
             }
-            looked_at += 1;
+            looked_at += self.longest_period();
             let first = first_of_period(self.rule, self.start, self.period);
             let Some(first) = first.filter(|first| *first <= self.stop) else {
                 self.state = State::Over;
