@@ -1,4 +1,4 @@
-//! postbridge: SMTP submission in, Microsoft Graph out, with the user's own consent.
+//! postbridge: SMTP submission and mailed invites in, Microsoft Graph out, with the user's own consent.
 //!
 //! This is the map for those who change it; the README is for those who run it.
 //!
@@ -21,8 +21,8 @@
 //!         │             │  └────────► entra
 //!         └──────► store ◄────────────┘
 //!
-//!      account  submission  mime  ical  recurrence  plan  report  retry  secret        pure
-//!      account  submission  mime  ical  itip  plan  report  retry  secret        pure
+//!      account  submission  mime  ical  itip  recurrence  invite
+//!      plan  report  retry  secret                                   pure
 //!
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
@@ -52,11 +52,12 @@
 //! 6. A send that was begun and not recorded is held and shown, never repeated by machine.
 //! 7. The envelope is the delivery set: Graph mails exactly the addresses of RCPT TO, or the
 //!    submission is refused.
-//! 8. The bridge reads no mail.
-//! 9. Retrying happens in `worker.rs` and nowhere else (`execute.rs` may renew a token once).
-//! 10. What was begun does not stop because the client hung up: it runs in its own task.
-//! 11. No secret and no message content in any log line; no internal detail in any reply.
-//! 12. We do not have: a plugin registry, an event bus, a global, a service locator, a mock of our own
+//! 8. An invite becomes the event *or* the mail, never both: no attendee gets two invitations.
+//! 9. The bridge reads no mail and no calendar entry that it did not create.
+//! 10. Retrying happens in `worker.rs` and nowhere else (`execute.rs` may renew a token once).
+//! 11. What was begun does not stop because the client hung up: it runs in its own task.
+//! 12. No secret and no message content in any log line; no internal detail in any reply.
+//! 13. We do not have: a plugin registry, an event bus, a global, a service locator, a mock of our own
 //!     code.
 //!
 //! # A mail's walk
@@ -71,6 +72,16 @@
 //! [`access`] gives a token, *sending* is written down, Graph is called. The answer has one meaning
 //! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words the bad news, and the
 //! outcome is written down in one commit.
+//!
+//! # An invite's walk
+//!
+//! The same, until [`execute`] finds a calendar part in the mail ([`mime::calendar`]). [`ical`] reads it,
+//! [`graph::convert`] puts it in Graph's terms, [`invite::decide`] compares it with what is remembered of
+//! its UID and changes the *goal*: what the event shall be. Goal and decision are written down together.
+//! Then [`plan::of_invite`] names the next call that brings the mailbox nearer to the goal, and `execute`
+//! makes it, with a record before and after, until none is left. A call that was begun and not
+//! recorded is looked up before it is made again. Recipients whom the event does not reach get the
+//! mail. Mails of one UID are claimed in the order they came.
 
 pub mod access;
 pub mod account;

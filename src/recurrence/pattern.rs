@@ -14,7 +14,7 @@ use super::rule::{Dates, instant, local, plus_days, plus_months, positions, with
 use crate::ical::{Frequency, Moment, Rule, RuleEnd};
 
 /// The most that Exchange takes for days; nobody means more for the other patterns.
-const INTERVAL_MAX: u32 = 999;
+const INTERVAL_MAX: u32 = 99;
 /// The Gregorian calendar repeats itself after 400 years.
 const CALENDAR_MONTHS: i64 = 400 * 12;
 
