@@ -134,9 +134,9 @@ impl Site {
         }
     }
 
-    /// Has the daemon work until nothing is left to do, starting it again whenever it died, and
-    /// stops it. What is left is sent, failed or held.
-    pub fn finish(&self, daemon: &mut Daemon) -> Vec<Entry> {
+    /// Has the daemon work until nothing is left to do, starting it again whenever it died. What is
+    /// left is sent, failed or held.
+    pub fn work_off(&self, daemon: &mut Daemon) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(
@@ -154,6 +154,11 @@ impl Site {
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
+    }
+
+    /// The same, and stops it.
+    pub fn finish(&self, daemon: &mut Daemon) -> Vec<Entry> {
+        self.work_off(daemon);
         daemon.terminate();
         assert!(daemon.ended().success(), "{}", daemon.log());
         self.at_rest().0
