@@ -356,6 +356,31 @@ fn killed_while_it_makes_a_deleted_event_anew_it_makes_one() {
     }
 }
 
+/// RFC 5546 §3.2.5: a CANCEL without STATUS:CANCELLED is for those whom it lists.
+#[test]
+fn killed_while_it_takes_an_attendee_off_it_tells_that_one_once_and_not_by_mail_as_well() {
+    let mut expected = None;
+    for when in [When::Before, When::After] {
+        for nth in 0..=1 {
+            let site = Site::new();
+            let mut daemon = site.serve();
+            deal_with(&site, &mut daemon, &FIRST);
+            if nth > 0 {
+                site.kill_at(&daemon, nth, when);
+            }
+            let first = daemon.pid();
+            let off = Invite { attendees: &[GUEST], extra: "", ..CANCELLED };
+            deal_with(&site, &mut daemon, &off);
+            assert_eq!(daemon.pid() != first, nth > 0, "request {nth} never came");
+            site.finish(&mut daemon);
+            assert_eq!(site.sandbox.world().ledger.copies().len(), 0, "mailed as well");
+            let left = (calendars(&site), invitations(&site));
+            assert_eq!(left.1.len(), 3, "{:?}", left.1);
+            assert_eq!(&left, expected.get_or_insert(left.clone()), "killed {when:?}");
+        }
+    }
+}
+
 #[test]
 fn an_event_that_graph_refuses_is_reported_once_and_a_later_mail_makes_it() {
     let site = Site::new();
