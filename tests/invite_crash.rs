@@ -356,6 +356,30 @@ fn killed_while_it_makes_a_deleted_event_anew_it_makes_one() {
     }
 }
 
+#[test]
+fn an_event_that_was_forgotten_and_comes_again_is_brought_up_to_date_and_not_made_twice() {
+    for switches in worlds() {
+        let site = Site::new();
+        *site.sandbox.world().switches() = switches;
+        let mut daemon = site.serve();
+        deal_with(&site, &mut daemon, &FIRST);
+        site.finish(&mut daemon);
+        let account = site.at_rest().1;
+        let forgotten = site.runtime.block_on(async {
+            let store = Store::open(&site.state(), Room::default()).await.unwrap();
+            store.forget_invite(account.id, UID).await.unwrap()
+        });
+        assert!(forgotten);
+        let mut daemon = site.serve();
+        deal_with(&site, &mut daemon, &MOVED);
+        site.finish(&mut daemon);
+        assert_eq!(organizers_events(&site), 1);
+        let mailed = invitations(&site);
+        let kinds: Vec<&str> = mailed.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(kinds, ["Request", "Request", "Update", "Update"]);
+    }
+}
+
 /// RFC 5546 §3.2.5: a CANCEL without STATUS:CANCELLED is for those whom it lists.
 #[test]
 fn killed_while_it_takes_an_attendee_off_it_tells_that_one_once_and_not_by_mail_as_well() {
