@@ -284,6 +284,28 @@ fn killed_around_the_create_it_finds_its_event_however_graph_says_that_it_is_the
 }
 
 #[test]
+fn a_create_that_mails_the_attendees_itself_mails_them_once_however_it_is_disturbed() {
+    let plain = Invite { file: None, ..FIRST };
+    for switches in worlds() {
+        for act in [None, Some(Act::CutAfter), Some(Act::Truncate)] {
+            let site = Site::new();
+            *site.sandbox.world().switches() = switches.clone();
+            let mut daemon = site.serve();
+            let killed = Act::Kill(Kill { pid: daemon.pid(), when: When::After });
+            let rule = on(Some("POST"), "/v1.0/me/events", 1, act.unwrap_or(killed));
+            site.sandbox.world().faults.set(Script { seed: 0, faults: vec![rule] });
+            deal_with(&site, &mut daemon, &plain);
+            deal_with(&site, &mut daemon, &CANCELLED);
+            site.finish(&mut daemon);
+            let mailed = invitations(&site);
+            let kinds: Vec<&str> =
+                mailed.iter().map(|line| line.split(' ').next().unwrap()).collect();
+            assert_eq!(kinds, ["Request", "Request", "Cancel", "Cancel"], "{switches:?}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_lost_or_late_at_any_request_changes_nothing_for_the_attendees() {
     let (expected, requests) = undisturbed();
     let busy = || answer(503, "ErrorServerBusy", None);
