@@ -38,6 +38,9 @@ pub struct Invite {
     pub generation: u32,
     pub version: Version,
     pub goal: Goal,
+    /// Whom the mail goes to that the goal comes from, as the event does not reach them.
+    #[serde(default)]
+    pub mail_to: Vec<Address>,
     pub done: Done,
 }
 
@@ -105,6 +108,11 @@ pub fn attached(file: &ical::Attachment) -> Option<Attached> {
     }
 }
 
+/// What an event of this content is recognised by.
+pub fn mark(content: &Value) -> String {
+    digest(content.to_string().as_bytes())
+}
+
 /// Lower-case hex SHA-256.
 pub fn digest(octets: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets);
@@ -115,7 +123,11 @@ pub fn digest(octets: &[u8]) -> String {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Done {
     pub event: Option<EventRef>,
+    /// `None`: nobody knows.
     pub content: Option<Value>,
+    /// The [`mark`] on the event.
+    #[serde(default)]
+    pub mark: Option<String>,
     pub attendees: Vec<Attendee>,
     pub attachments: Vec<Attached>,
     pub cancelled: bool,
@@ -182,6 +194,14 @@ pub fn decide(known: Known<'_>) -> Decision {
         Some(_) => return as_mail("the account is not the organizer"),
         None => return as_mail("it names no organizer"),
     }
+    // A mail that was decided before and did not come to its end: what it changed it has changed.
+    if let Some(invite) = known.invite.filter(|invite| invite.version.arrived == known.arrived) {
+        return Decision {
+            why: "as decided before".into(),
+            mail_to: invite.mail_to.clone(),
+            invite: Some(invite.clone()),
+        };
+    }
     match known.message.method {
         Method::Request => request(&known, master, &as_mail),
         Method::Cancel => cancel(&known, master, &as_mail),
@@ -195,10 +215,6 @@ fn request(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Dec
     }
     let version = Version::of(master, known.arrived);
     let standing = known.invite.filter(|invite| matches!(invite.goal, Goal::Stand { .. }));
-    // A mail that was decided before and did not come to its end.
-    if let Some(invite) = standing.filter(|invite| invite.version.arrived == known.arrived) {
-        return decision(known, invite.clone(), "as decided before".into());
-    }
     let translated = match &known.translated {
         Ok(translated) => translated,
         Err(why) => return as_mail(why),
@@ -222,7 +238,11 @@ fn request(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Dec
             attachments: translated.attachments.clone(),
         };
         let (uid, done) = (known.message.event.uid.clone(), Done::default());
-        return decision(known, Invite { uid, generation, version, goal, done }, why);
+        return decision(
+            known,
+            Invite { uid, generation, version, goal, mail_to: Vec::new(), done },
+            why,
+        );
     };
     let mut invite = invite.clone();
     let Goal::Stand { content, attendees, attachments } = &mut invite.goal else {
@@ -297,7 +317,7 @@ fn cancel(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Deci
 
 /// The recipients whom the event reaches need no mail: those who are on it or were, and the organizer,
 /// in whose calendar it is.
-fn decision(known: &Known<'_>, invite: Invite, why: String) -> Decision {
+fn decision(known: &Known<'_>, mut invite: Invite, why: String) -> Decision {
     let on = |invite: &Invite, to: &Address| match &invite.goal {
         Goal::Stand { attendees, .. } => attendees.iter().any(|a| a.address.same_mailbox(to)),
         Goal::Cancelled => invite.done.attendees.iter().any(|a| a.address.same_mailbox(to)),
@@ -307,7 +327,9 @@ fn decision(known: &Known<'_>, invite: Invite, why: String) -> Decision {
             || known.invite.is_some_and(|before| on(before, to))
             || known.account.may_send_as(to)
     };
-    let mail_to = known.recipients.iter().filter(|to| !reached(to)).cloned().collect();
+    let mail_to: Vec<Address> =
+        known.recipients.iter().filter(|to| !reached(to)).cloned().collect();
+    invite.mail_to.clone_from(&mail_to);
     Decision { why, invite: Some(invite), mail_to }
 }
 

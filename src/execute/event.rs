@@ -159,15 +159,9 @@ impl Executor {
     async fn look(&self, turn: &Turn, invite: &mut Invite) -> Result<(), Ended> {
         // Creating is safe to repeat: its transactionId says what became of it.
         if let Some(event) = invite.done.event.clone() {
-            let (id, zone) = (event.id.as_str(), zone_of(invite));
-            let zone = zone.as_str();
-            let found = self
-                .with_token(turn, |graph, token| async move {
-                    graph.event(token.expose(), id, zone).await
-                })
-                .await;
-            match found {
-                Ok(found) => take_over(invite, &found),
+            let id = event.id.as_str();
+            match self.event(turn, id).await {
+                Ok(found) => take_over(&invite.goal, &mut invite.done, &found),
                 Err(Missed::Gone) => gone(invite),
                 Err(Missed::Ended(ended)) => return Err(ended),
             }
@@ -177,13 +171,24 @@ impl Executor {
                         graph.event_attachments(token.expose(), id).await
                     })
                     .await?;
-                if hanging.iter().any(|there| there.name.as_deref() == Some(&file.name)) {
+                // More than one file may go by the same name.
+                let there = hanging.iter().filter(|one| one.name.as_deref() == Some(&file.name));
+                let known = invite.done.attachments.iter().filter(|one| one.name == file.name);
+                if there.count() > known.count() {
                     invite.done.attachments.push(file);
                 }
             }
         }
         invite.done.begun = false;
         self.record(turn, invite).await
+    }
+
+    /// An event of ours. One that was cancelled by hand is gone, whether Graph still shows it or not.
+    async fn event(&self, turn: &Turn, id: &str) -> Result<resource::Event, Missed> {
+        let found = self
+            .with_token(turn, |graph, token| async move { graph.event(token.expose(), id).await })
+            .await?;
+        if found.is_cancelled == Some(true) { Err(Missed::Gone) } else { Ok(found) }
     }
 
     /// Makes one call. Returns what stands in the mailbox after it.
@@ -203,20 +208,26 @@ impl Executor {
                 let transaction = transaction_id(turn, invite);
                 let request = body(content)?
                     .with_attendees(convert::attendee_list(&attendees))
-                    .tagged(&transaction, &invite.uid);
+                    .tagged(&transaction, &invite.uid, &invite::mark(content));
                 let request = &request;
                 let created = self
                     .with_token(turn, |graph, token| async move {
                         graph.create_event(token.expose(), request).await
                     })
                     .await?;
-                let event = match created {
-                    Created::New(event) => *event,
-                    Created::Before(id) => self.created_before(turn, invite, id).await?,
-                };
-                done.event = Some(reference(&event));
-                done.content = Some(content.clone());
-                done.attendees = attendees;
+                match created {
+                    Created::New(event) => {
+                        done.event = Some(reference(&event));
+                        done.content = Some(content.clone());
+                        done.mark = Some(invite::mark(content));
+                        done.attendees = attendees;
+                    }
+                    // Not necessarily made of what is wanted now.
+                    Created::Before(id) => {
+                        let event = self.created_before(turn, invite, id).await?;
+                        take_over(&invite.goal, &mut done, &event);
+                    }
+                }
             }
             EventAction::Attach(file) => {
                 let octets = octets_of(file, files);
@@ -243,15 +254,19 @@ impl Executor {
                     }
                     None => difference::everything(&wanted),
                 };
+                let mark = invite::mark(content);
                 // What merely looks different is no reason to mail everybody.
                 if !patch.is_empty() {
-                    let patch = &patch;
+                    let patch = &patch.marked(&mark);
                     let event = self
                         .with_token(turn, |graph, token| async move {
                             graph.patch_event(token.expose(), id, patch).await
                         })
                         .await?;
                     done.event = Some(reference(&event));
+                    if patch.changes("singleValueExtendedProperties") {
+                        done.mark = Some(mark);
+                    }
                 }
                 done.content = Some(content.clone());
                 done.attendees = attendees.clone();
@@ -282,13 +297,7 @@ impl Executor {
         id: Option<String>,
     ) -> Result<resource::Event, Missed> {
         if let Some(id) = id {
-            let (id, zone) = (id.as_str(), zone_of(invite));
-            let zone = zone.as_str();
-            return self
-                .with_token(turn, |graph, token| async move {
-                    graph.event(token.expose(), id, zone).await
-                })
-                .await;
+            return self.event(turn, &id).await;
         }
         let found = self
             .with_token(turn, |graph, token| async move {
@@ -319,20 +328,27 @@ fn gone(invite: &mut Invite) {
     invite.done.begun = false;
 }
 
-/// What is seen in the mailbox counts as done where it is as it shall be.
-fn take_over(invite: &mut Invite, found: &resource::Event) {
+/// What is seen in the mailbox is what was done, whether its answer came or not.
+fn take_over(goal: &Goal, done: &mut Done, found: &resource::Event) {
     let seen = reference(found);
-    let changed =
-        invite.done.event.as_ref().is_none_or(|known| known.change_key != seen.change_key);
-    if let Goal::Stand { content, attendees, .. } = &invite.goal
-        && changed
-        && let Ok(wanted) = body(content)
-        && difference::stands(found, &wanted, &convert::attendee_list(attendees))
-    {
-        invite.done.content = Some(content.clone());
-        invite.done.attendees = attendees.clone();
+    let changed = done.event.as_ref().is_none_or(|known| known.change_key != seen.change_key);
+    done.event = Some(seen);
+    let Goal::Stand { content, attendees, .. } = goal else { return };
+    if !changed {
+        return;
     }
-    invite.done.event = Some(seen);
+    if let Some(mark) = found.mark()
+        && done.mark.as_deref() != Some(mark)
+    {
+        done.content = (mark == invite::mark(content)).then(|| content.clone());
+        done.mark = Some(mark.to_owned());
+    }
+    // In the order of the goal, then those who are to be taken off.
+    let off =
+        done.attendees.iter().filter(|old| attendees.iter().all(|a| a.address != old.address));
+    let known = attendees.iter().chain(off);
+    done.attendees =
+        known.filter(|one| found.has_attendee(one.address.as_str())).cloned().collect();
 }
 
 fn reference(event: &resource::Event) -> EventRef {
@@ -340,15 +356,6 @@ fn reference(event: &resource::Event) -> EventRef {
         id: event.id.clone(),
         ical_uid: event.i_cal_u_id.clone(),
         change_key: event.change_key.clone(),
-    }
-}
-
-fn zone_of(invite: &Invite) -> String {
-    match &invite.goal {
-        Goal::Stand { content, .. } => {
-            content["start"]["timeZone"].as_str().unwrap_or("UTC").into()
-        }
-        Goal::Cancelled => "UTC".into(),
     }
 }
 

@@ -4,9 +4,9 @@
 //! only those concerned if `attendees` stands alone. So only what differs is sent, and what merely looks
 //! different is not.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::resource::{Attendee, DateTimeTimeZone, Event, EventBody, ItemBody};
+use super::resource::{CONTENT_PROPERTY, EventBody, ItemBody};
 
 /// A JSON merge patch (RFC 7396) of an event; `recurrence` is whole in it. Empty: no call.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -30,6 +30,17 @@ impl Patch {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The same, leaving `mark` on the event ([`CONTENT_PROPERTY`]); not where the attendees stand
+    /// alone, as Exchange would mail them all.
+    #[must_use]
+    pub fn marked(mut self, mark: &str) -> Patch {
+        if self.names().any(|name| name != "attendees") {
+            let property = json!([{ "id": CONTENT_PROPERTY, "value": mark }]);
+            self.0.insert("singleValueExtendedProperties".to_owned(), property);
+        }
+        self
     }
 }
 
@@ -83,25 +94,6 @@ pub fn everything(event: &EventBody) -> Patch {
     let mut all = properties(event);
     all.retain(|name, _| !CREATE_ONLY.contains(&name.as_str()));
     Patch(all)
-}
-
-/// Whether an event that Graph shows is as it was to become. `found` has its times in the zone of
-/// `wanted`. The body is not compared: Graph cleans what it is given.
-pub fn stands(found: &Event, wanted: &EventBody, attendees: &[Attendee]) -> bool {
-    let at = |time: &DateTimeTimeZone| time.date_time.chars().take(19).collect::<String>();
-    let addresses = |list: &mut dyn Iterator<Item = &str>| {
-        list.map(str::to_lowercase).collect::<std::collections::BTreeSet<_>>()
-    };
-    let there = addresses(
-        &mut found
-            .attendees
-            .iter()
-            .filter_map(|a| Some(a.email_address.as_ref()?.address.as_str())),
-    );
-    found.subject.as_deref().unwrap_or_default().trim() == wanted.subject.trim()
-        && found.start.as_ref().map(at) == Some(at(&wanted.start))
-        && found.end.as_ref().map(at) == Some(at(&wanted.end))
-        && there == addresses(&mut attendees.iter().map(|a| a.email_address.address.as_str()))
 }
 
 /// The form in which what means the same is the same.

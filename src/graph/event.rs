@@ -8,7 +8,7 @@ use serde_json::json;
 use super::client::{Graph, Success};
 use super::difference::Patch;
 use super::failure::{Effect, Failure};
-use super::resource::{Event, EventBody, Events, FileAttachment, UID_PROPERTY};
+use super::resource::{CONTENT_PROPERTY, Event, EventBody, Events, FileAttachment, UID_PROPERTY};
 
 /// How a create ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,18 +64,17 @@ impl Graph {
         read(&answer.body)
     }
 
-    /// `GET /me/events/{id}`, its times in `zone`.
-    pub async fn event(&self, token: &str, id: &str, zone: &str) -> Result<Event, Failure> {
-        let prefer = format!("outlook.timezone=\"{zone}\"");
+    /// `GET /me/events/{id}`, with its mark.
+    pub async fn event(&self, token: &str, id: &str) -> Result<Event, Failure> {
         let answer = self
             .event_call(Effect::Harmless, Method::GET, &["me", "events", id], token, |r| {
-                r.header("Prefer", prefer)
+                r.query(&[("$expand", expand_mark())])
             })
             .await?;
         read(&answer.body)
     }
 
-    /// The event that carries this UID of ours.
+    /// The event that carries this UID of ours, with its mark.
     pub async fn event_of_uid(&self, token: &str, uid: &str) -> Result<Option<Event>, Failure> {
         let filter = format!(
             "singleValueExtendedProperties/Any(ep: ep/id eq '{UID_PROPERTY}' and ep/value eq '{}')",
@@ -83,7 +82,7 @@ impl Graph {
         );
         let answer = self
             .event_call(Effect::Harmless, Method::GET, &["me", "events"], token, |r| {
-                r.query(&[("$filter", filter.as_str())])
+                r.query(&[("$filter", filter), ("$expand", expand_mark())])
             })
             .await?;
         let events: Events = read(&answer.body)?;
@@ -147,6 +146,11 @@ impl Graph {
         })
         .await
     }
+}
+
+/// Graph shows an extended property only if it is asked for by name.
+fn expand_mark() -> String {
+    format!("singleValueExtendedProperties($filter=id eq '{CONTENT_PROPERTY}')")
 }
 
 /// An answer that cannot be read leaves open what happened.

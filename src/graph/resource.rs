@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 /// Where the client's UID is kept on an event: ours alone, and `$filter` can find it.
 pub const UID_PROPERTY: &str = "String {7fcb7c45-856b-432c-89e7-5fd4ea4cf2a0} Name PostbridgeUid";
 
+/// Which content an event was last given, as a lower-case hex SHA-256. Graph cleans what it is given, so
+/// comparing what it shows would not tell whether a change whose answer was lost took effect; this does.
+pub const CONTENT_PROPERTY: &str =
+    "String {7fcb7c45-856b-432c-89e7-5fd4ea4cf2a0} Name PostbridgeContent";
+
 /// An event to be created. `None` is not sent: Graph then takes its default, or keeps what it has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,12 +61,15 @@ impl EventBody {
         self
     }
 
-    /// The same, to be found again: by the transaction, and by the client's UID ([`UID_PROPERTY`]).
+    /// The same, to be found again: by the transaction, and by the client's UID ([`UID_PROPERTY`]);
+    /// and to be recognised, by its `mark` ([`CONTENT_PROPERTY`]).
     #[must_use]
-    pub fn tagged(mut self, transaction_id: &str, uid: &str) -> EventBody {
+    pub fn tagged(mut self, transaction_id: &str, uid: &str, mark: &str) -> EventBody {
         self.transaction_id = Some(transaction_id.to_owned());
+        let property =
+            |id: &str, value: &str| ExtendedProperty { id: id.into(), value: value.into() };
         self.single_value_extended_properties =
-            Some(vec![ExtendedProperty { id: UID_PROPERTY.to_owned(), value: uid.to_owned() }]);
+            Some(vec![property(UID_PROPERTY, uid), property(CONTENT_PROPERTY, mark)]);
         self
     }
 }
@@ -264,6 +272,21 @@ pub struct Event {
     pub attendees: Vec<AttendeeAnswer>,
     #[serde(default)]
     pub single_value_extended_properties: Vec<ExtendedProperty>,
+}
+
+impl Event {
+    /// The value of [`CONTENT_PROPERTY`].
+    pub fn mark(&self) -> Option<&str> {
+        // Graph writes the GUID in an id in its own case.
+        let mut properties = self.single_value_extended_properties.iter();
+        let found = properties.find(|one| one.id.eq_ignore_ascii_case(CONTENT_PROPERTY));
+        found.map(|one| one.value.as_str())
+    }
+
+    pub fn has_attendee(&self, address: &str) -> bool {
+        let mut addresses = self.attendees.iter().filter_map(|a| a.email_address.as_ref());
+        addresses.any(|there| there.address.eq_ignore_ascii_case(address))
+    }
 }
 
 /// A page of events (OData collection).

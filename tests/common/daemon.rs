@@ -71,7 +71,7 @@ impl Site {
     }
 
     /// Brings the database's log into it, so that no connection of ours that is still closing has
-    /// anything left to write.
+    /// anything left to write, and sees that the directory is free.
     fn at_peace(&self) {
         let url = format!("sqlite://{}", self.state().join("postbridge.db").display());
         self.runtime.block_on(async {
@@ -85,6 +85,15 @@ impl Site {
             }
             connection.close().await.unwrap();
         });
+        // What we opened is let go of when the last task that works on it ends. The lock is undone
+        // by hand: a process that another test is starting may still share it.
+        let lock = std::fs::File::open(self.state().join("lock")).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while lock.try_lock().is_err() {
+            assert!(Instant::now() < deadline, "somebody works in the state directory");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        lock.unlock().unwrap();
     }
 
     pub fn state(&self) -> PathBuf {
@@ -134,9 +143,9 @@ impl Site {
         }
     }
 
-    /// Has the daemon work until nothing is left to do, starting it again whenever it died, and
-    /// stops it. What is left is sent, failed or held.
-    pub fn finish(&self, daemon: &mut Daemon) -> Vec<Entry> {
+    /// Has the daemon work until nothing is left to do, starting it again whenever it died. What is
+    /// left is sent, failed or held.
+    pub fn work_off(&self, daemon: &mut Daemon) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(
@@ -154,6 +163,11 @@ impl Site {
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
+    }
+
+    /// The same, and stops it.
+    pub fn finish(&self, daemon: &mut Daemon) -> Vec<Entry> {
+        self.work_off(daemon);
         daemon.terminate();
         assert!(daemon.ended().success(), "{}", daemon.log());
         self.at_rest().0
