@@ -47,7 +47,7 @@ fn whole(occurrence: &Occurrence, organizer: &Address) -> anyhow::Result<EventBo
     let content = Content::choose(None, None, occurrence);
     let body = event_body(occurrence, &content, &settings)?;
     let body = EventBody { attendees: Some(attendees(occurrence, organizer)?), ..body };
-    Ok(body.tagged("b0c4f5d2-5d0c-5b3e-8b57-0d4dd4e2a9c1", "interview-4711@ats.example"))
+    Ok(body.tagged("b0c4f5d2-5d0c-5b3e-8b57-0d4dd4e2a9c1", "interview-4711@ats.example", "mark"))
 }
 
 /// The median of the rounds.
