@@ -98,7 +98,7 @@ fn every_property_with_a_counterpart_has_it() {
     event.reminder_minutes = Some(30);
     event.counter_allowed = false;
     event.online_meeting = true;
-    let tagged = translate(&event).unwrap().tagged("t-1", "interview-4711@ats.example");
+    let tagged = translate(&event).unwrap().tagged("t-1", "interview-4711@ats.example", "mark");
     assert_eq!(
         serde_json::to_value(tagged).unwrap(),
         json!({
@@ -125,6 +125,9 @@ fn every_property_with_a_counterpart_has_it() {
             "singleValueExtendedProperties": [{
                 "id": "String {7fcb7c45-856b-432c-89e7-5fd4ea4cf2a0} Name PostbridgeUid",
                 "value": "interview-4711@ats.example",
+            }, {
+                "id": "String {7fcb7c45-856b-432c-89e7-5fd4ea4cf2a0} Name PostbridgeContent",
+                "value": "mark",
             }],
         })
     );
@@ -383,13 +386,13 @@ fn what_only_looks_different_is_no_change() {
         let invited = attendees(event, &address("adele.vance@contoso.example")).unwrap();
         EventBody { attendees: Some(invited), ..translate(event).unwrap() }
     };
-    let old = whole(&event).tagged("t-1", "uid");
+    let old = whole(&event).tagged("t-1", "uid", "mark");
     event.description = Some("one\ntwo".to_owned());
     event.categories.reverse();
     event.attendees.reverse();
     event.attendees[1].address = address("A@A.example");
     event.counter_allowed = false;
-    let new = whole(&event).tagged("t-2", "uid");
+    let new = whole(&event).tagged("t-2", "uid", "mark");
     assert!(same(&old, &new));
     assert_eq!(patch(&old, &new), json!({}));
     // Not spoken of is not changed.
