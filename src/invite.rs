@@ -16,6 +16,7 @@
 //! | CANCEL of some attendees | an event | these are removed |
 //! | CANCEL, older | an event | nothing |
 //! | CANCEL | nothing | mail as it stands |
+//! | REQUEST or CANCEL that cannot be done faithfully | an event | refused, with a report |
 //! | anything else | – | mail as it stands |
 //!
 //! *Newer* is RFC 5546 §2.1.5: the higher SEQUENCE, else the later DTSTAMP; on a tie, which many tools
@@ -153,6 +154,9 @@ pub struct Decision {
     pub invite: Option<Invite>,
     /// Recipients of the envelope that the event does not reach: they get the mail.
     pub mail_to: Vec<Address>,
+    /// It speaks of an event of ours and cannot be done to it. Mailed, it would be a second invitation
+    /// beside Exchange's; so the sender is told.
+    pub refused: bool,
 }
 
 /// What a decision may depend on.
@@ -181,25 +185,26 @@ pub fn decide(known: Known<'_>) -> Decision {
         why: format!("mail as it stands: {why}"),
         invite: None,
         mail_to: known.recipients.to_vec(),
+        refused: false,
     };
     let event = &known.message.event;
-    let Some(master) = &event.master else {
-        return as_mail("it speaks of single occurrences only");
-    };
-    if !event.overrides.is_empty() {
-        return as_mail("it changes single occurrences");
-    }
-    match &master.organizer {
+    let overridden = event.overrides.first().map(|one| &one.occurrence);
+    match event.master.as_ref().or(overridden).and_then(|said| said.organizer.as_ref()) {
         Some(organizer) if known.account.may_send_as(organizer) => {}
         Some(_) => return as_mail("the account is not the organizer"),
         None => return as_mail("it names no organizer"),
     }
+    let master = match &event.master {
+        Some(master) if event.overrides.is_empty() => master,
+        _ => return cannot(&known, "it changes single occurrences", &as_mail),
+    };
     // A mail that was decided before and did not come to its end: what it changed it has changed.
     if let Some(invite) = known.invite.filter(|invite| invite.version.arrived == known.arrived) {
         return Decision {
             why: "as decided before".into(),
             mail_to: invite.mail_to.clone(),
             invite: Some(invite.clone()),
+            refused: false,
         };
     }
     match known.message.method {
@@ -207,6 +212,18 @@ pub fn decide(known: Known<'_>) -> Decision {
         Method::Cancel => cancel(&known, master, &as_mail),
         _ => as_mail("only REQUEST and CANCEL make or change an event"),
     }
+}
+
+/// What cannot be done faithfully is mailed as it stands, unless its UID is an event already: an invite
+/// is the event *or* the mail.
+fn cannot(known: &Known<'_>, why: &str, as_mail: &dyn Fn(&str) -> Decision) -> Decision {
+    let stands = known.invite.is_some_and(|invite| matches!(invite.goal, Goal::Stand { .. }));
+    let changes = matches!(known.message.method, Method::Request | Method::Cancel | Method::Add);
+    if stands && changes {
+        let why = format!("refused: {why}, and its event cannot be changed so");
+        return Decision { why, invite: None, mail_to: Vec::new(), refused: true };
+    }
+    as_mail(why)
 }
 
 fn request(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Decision) -> Decision {
@@ -217,7 +234,7 @@ fn request(known: &Known<'_>, master: &Occurrence, as_mail: &dyn Fn(&str) -> Dec
     let standing = known.invite.filter(|invite| matches!(invite.goal, Goal::Stand { .. }));
     let translated = match &known.translated {
         Ok(translated) => translated,
-        Err(why) => return as_mail(why),
+        Err(why) => return cannot(known, why, as_mail),
     };
     // The envelope is the delivery set: of those listed, whom this mail goes to.
     let invited = |attendee: &&Attendee| {
@@ -330,7 +347,7 @@ fn decision(known: &Known<'_>, mut invite: Invite, why: String) -> Decision {
     let mail_to: Vec<Address> =
         known.recipients.iter().filter(|to| !reached(to)).cloned().collect();
     invite.mail_to.clone_from(&mail_to);
-    Decision { why, invite: Some(invite), mail_to }
+    Decision { why, invite: Some(invite), mail_to, refused: false }
 }
 
 fn same_person(one: &Attendee, other: &Attendee) -> bool {
@@ -453,6 +470,32 @@ mod tests {
             assert!(decision.invite.is_none() && decision.why.starts_with("mail as it stands"));
             assert_eq!(decision.mail_to.len(), 1, "{decision:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_done_to_an_event_of_ours_is_refused_and_never_mailed_beside_it() {
+        let known = remembered();
+        let single = "RECURRENCE-ID:20270115T100000Z\r\n";
+        for method in ["REQUEST", "CANCEL"] {
+            let message = message(method, 4, &[KIM], single);
+            let decision = run(Some(&known), "m2", &[KIM], &message, "eleven");
+            assert!(decision.refused && decision.invite.is_none() && decision.mail_to.is_empty());
+        }
+        let untranslatable = decide(Known {
+            account: &account(),
+            message: &message("REQUEST", 4, &[KIM], ""),
+            recipients: &[KIM.parse().unwrap()],
+            arrived: "m2",
+            invite: Some(&known),
+            translated: Err("it leaves out single occurrences".into()),
+        });
+        assert!(untranslatable.refused && untranslatable.mail_to.is_empty());
+        // Another organizer's invite is none of ours, whatever its UID.
+        let mut foreign = message("REQUEST", 4, &[KIM], single);
+        let organizer = &mut foreign.event.overrides.first_mut().unwrap().occurrence.organizer;
+        *organizer = Some(LEE.parse().unwrap());
+        let decision = run(Some(&known), "m2", &[KIM], &foreign, "eleven");
+        assert!(!decision.refused && decision.mail_to.len() == 1);
     }
 
     #[test]

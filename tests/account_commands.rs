@@ -1,13 +1,14 @@
 //! `postbridge account …` as a person runs it, beside a daemon and without one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
 
-use postbridge::sandbox::{Options, Sandbox};
+use postbridge::sandbox::Sandbox;
 use serde_json::Value;
 
 const ADELE: &str = "adele.vance@contoso.example";
@@ -23,17 +24,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let sandbox = Sandbox::start(Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            https: None,
-            mailboxes: vec![ADELE.to_owned(), ALEX.to_owned()],
-            seed: 1,
-            automatic: true,
-            state: None,
-        })
-        .await
-        .unwrap();
+        let sandbox = common::sandbox().await;
         let directory = tempfile::tempdir().unwrap();
         let url = sandbox.url();
         let configuration = format!(

@@ -174,3 +174,20 @@ async fn an_invite_of_another_organizer_and_a_cancel_of_an_unknown_uid_are_only_
     assert_eq!(bench.invitations().await, [] as [String; 0]);
     assert_eq!(bench.mails().await, [format!("{GUEST}: Interview"), format!("{GUEST}: Interview")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_one_occurrence_of_our_event_is_reported_and_not_mailed_beside_it() {
+    let bench = Bench::start().await;
+    bench.deal_with(&Invite::request("u8@ats.example", &[GUEST])).await;
+    let single = Invite {
+        sequence: 1,
+        extra: "RECURRENCE-ID;TZID=Europe/Berlin:20270115T100000\n",
+        ..Invite::request("u8@ats.example", &[GUEST])
+    };
+    let id = bench.hand_in(&single).await;
+    bench.0.once(id, State::Failed).await;
+    let report = bench.0.running.control.store.entries(None, 1).await.unwrap().remove(0);
+    bench.0.once(report.id, State::Sent).await;
+    assert_eq!(bench.invitations().await, [format!("request {GUEST}")]);
+    assert_eq!(bench.mails().await, [format!("{USER}: Not delivered: Interview")]);
+}

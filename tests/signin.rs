@@ -1,7 +1,8 @@
 //! Signing in and staying signed in, against the sandbox over its sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::SocketAddr;
+mod common;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use postbridge::account::{Account, Address, Profile, Standing};
 use postbridge::control::{self, Control, Listener, Reply, Request};
 use postbridge::entra::Settings;
 use postbridge::entra::seal::{KeyError, Seal, Sealed};
-use postbridge::sandbox::{Options, Sandbox};
+use postbridge::sandbox::Sandbox;
 use postbridge::secret::Secret;
 use postbridge::store::tokens::Worked;
 use postbridge::store::{OpenError as StoreOpenError, Room, Store};
@@ -35,17 +36,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let sandbox = Sandbox::start(Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            https: None,
-            mailboxes: vec![ADELE.to_owned(), ALEX.to_owned()],
-            seed: 1,
-            automatic: true,
-            state: None,
-        })
-        .await
-        .unwrap();
+        let sandbox = common::sandbox().await;
         let browser = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

@@ -109,6 +109,15 @@ impl Executor {
             translated: translate(&found, &settings),
         });
         tracing::info!(entry = %turn.entry.id, uid, decision = decision.why, "invite");
+        if decision.refused {
+            return Err(Ended::Failed(Refused {
+                // RFC 3463 §3.4: 5.3.3, the system is not capable of selected features.
+                status: [5, 3, 3],
+                diagnostic: None,
+                why: format!("The invite {uid} was {}", decision.why),
+                remedy: "Make this change in the calendar, or cancel the event and invite anew.",
+            }));
+        }
         let Some(record) = decision.invite else { return Ok(Some(whole)) };
         let object = found.message.event.octets.to_vec();
         self.store
