@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::converge::{At, body};
 use super::{Ended, Executor, Missed, Refused, Turn};
+use crate::graph::resource::Event;
 use crate::graph::{convert, difference};
 use crate::invite::{self, Done, Goal, OccurrenceDone, Part, Shall, Wanted};
 use crate::plan::EventAction;
@@ -27,13 +28,9 @@ impl Executor {
         };
         match action {
             EventAction::Find(original) => {
-                let (id, original, all_day) = (at.id(), *original, is_all_day(wanted));
-                let found = self
-                    .with_token(at.turn, |graph, token| async move {
-                        graph.occurrence(token.expose(), id, original, all_day).await
-                    })
-                    .await?;
-                let one = done.occurrences.entry(original).or_default();
+                let all_day = is_all_day(wanted);
+                let found = self.find(at.turn, at.id(), *original, all_day).await?;
+                let one = done.occurrences.entry(*original).or_default();
                 one.cancelled = found.is_none();
                 one.id = found;
             }
@@ -80,6 +77,37 @@ impl Executor {
         Ok(())
     }
 
+    async fn find(
+        &self,
+        turn: &Turn,
+        series: &str,
+        original: Timestamp,
+        all_day: bool,
+    ) -> Result<Option<String>, Missed> {
+        self.with_token(turn, |graph, token| async move {
+            graph.occurrence(token.expose(), series, original, all_day).await
+        })
+        .await
+    }
+
+    /// An occurrence by its id, or by the one it has got since. `None`: it does not take place.
+    async fn occurrence(
+        &self,
+        turn: &Turn,
+        series: &str,
+        id: &str,
+        original: Timestamp,
+        all_day: bool,
+    ) -> Result<Option<Event>, Ended> {
+        match self.event(turn, id).await {
+            Ok(found) => return Ok(Some(found)),
+            Err(Missed::Gone) => {}
+            Err(missed) => return Err(missed.into()),
+        }
+        let Some(id) = self.find(turn, series, original, all_day).await? else { return Ok(None) };
+        Ok(Some(self.event(turn, &id).await?))
+    }
+
     /// What became of a call about an occurrence that was begun.
     pub(super) async fn look_at_occurrence(
         &self,
@@ -94,17 +122,15 @@ impl Executor {
             return Ok(());
         };
         let Goal::Stand(wanted) = &part.goal else { return Ok(()) };
+        let series = part.done.event.as_ref().map(|event| event.id.clone()).unwrap_or_default();
+        let all_day = is_all_day(wanted);
         let Some(one) = part.done.occurrences.get_mut(original) else { return Ok(()) };
         let id = one.id.clone().unwrap_or_default();
-        let found = match self.event(turn, &id).await {
-            Ok(found) => found,
-            // Taken away, or under another id now: it is looked for again.
-            Err(Missed::Gone) => {
-                part.done.occurrences.remove(original);
-                return Ok(());
-            }
-            Err(missed) => return Err(missed.into()),
+        let Some(found) = self.occurrence(turn, &series, &id, *original, all_day).await? else {
+            part.done.occurrences.remove(original);
+            return Ok(());
         };
+        one.id = Some(found.id.clone());
         let Some(change) = wanted.occurrences.get(original) else { return Ok(()) };
         if let Shall::TakePlace { content: Some(content), .. } = &change.shall
             && found.mark() == Some(&invite::mark(content))
