@@ -196,6 +196,27 @@ fn a_time_in_the_gap_of_the_clock_is_the_one_that_exists() {
 }
 
 #[test]
+fn a_series_that_begins_where_the_clock_changes_is_refused() {
+    let day = date(2026, 3, 29);
+    let at = |hour, minute| zoned(day.at(hour, minute, 0, 0), "Europe/Berlin");
+    let nightly = weekly(vec![], RuleEnd::Never);
+    // Begins in the gap; lasts over it; and not at all.
+    for (start, end, taken) in
+        [(at(2, 30), at(4, 0), false), (at(1, 30), at(3, 30), false), (at(3, 30), at(4, 0), true)]
+    {
+        let mut event = occurrence(start, nightly.clone());
+        event.end = end;
+        match translate(&event) {
+            Ok(_) => assert!(taken),
+            Err(refused) => {
+                assert!(!taken && refused.spreadable, "{refused}");
+                assert!(refused.why.contains("where the clock changes"), "{refused}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_zone_that_windows_does_not_have_is_refused_not_guessed() {
     let rules = TimeZone::fixed(tz::Offset::from_seconds(4_620).unwrap());
     let zone = Zone { tzid: "Local Mean Time".to_owned(), rules };
