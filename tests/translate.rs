@@ -58,7 +58,7 @@ fn attendee(text: &str, role: Role) -> Attendee {
         address: address(text),
         name: None,
         role,
-        rsvp: false,
+        rsvp: None,
         partstat: PartStat::NeedsAction,
     }
 }
@@ -184,6 +184,30 @@ fn a_time_without_a_zone_is_in_the_account_s() {
     let floating = occurrence(Moment::Floating(date(2026, 7, 1).at(9, 0, 0, 0)), None);
     let start = &json(&floating)["start"];
     assert_eq!(start, &json!({"dateTime": "2026-07-01T09:00:00", "timeZone": BERLIN}));
+}
+
+#[test]
+fn answers_are_asked_for_unless_it_is_said_that_none_are_wanted() {
+    let asks = |wanted: &[Option<bool>]| {
+        let mut event = interview();
+        event.organizer = Some(address("adele.vance@contoso.example"));
+        // What the organizer's own entry says is for nobody.
+        event.attendees = vec![Attendee {
+            rsvp: wanted.first().copied().flatten().map(|wanted| !wanted),
+            ..attendee("Adele.Vance@contoso.example", Role::Required)
+        }];
+        for (n, rsvp) in wanted.iter().enumerate() {
+            let address = format!("candidate{n}@fabrikam.example");
+            event.attendees.push(Attendee { rsvp: *rsvp, ..attendee(&address, Role::Required) });
+        }
+        json(&event)["responseRequested"] == true
+    };
+    assert!(asks(&[]));
+    assert!(asks(&[None, None]));
+    assert!(asks(&[Some(false), Some(true)]));
+    assert!(asks(&[Some(true), None]));
+    assert!(!asks(&[Some(false)]));
+    assert!(!asks(&[None, Some(false)]));
 }
 
 #[test]

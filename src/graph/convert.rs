@@ -130,9 +130,7 @@ pub fn event_body(
             _ => Importance::Normal,
         },
         categories: categories(occurrence),
-        // Graph asks all or none. One RSVP=TRUE asks; and a client that gives none at all is not
-        // known to mean "no answers, please".
-        response_requested: true,
+        response_requested: asks_for_answers(occurrence),
         allow_new_time_proposals: Some(occurrence.counter_allowed),
         is_online_meeting: online.then_some(true),
         online_meeting_provider: online.then(|| "teamsForBusiness".to_owned()),
@@ -160,6 +158,17 @@ pub fn attendees(
         return Err(never(format!("it has {count} attendees, and Graph takes {ATTENDEES_MAX}")));
     }
     Ok(invited)
+}
+
+/// Graph asks all or none. One RSVP=TRUE asks; and a client that gives none at all is not known to mean
+/// "no answers, please". What the organizer's own entry says is for nobody.
+fn asks_for_answers(occurrence: &Occurrence) -> bool {
+    let organizer = occurrence.organizer.as_ref().map(Address::key);
+    let invited = occurrence
+        .attendees
+        .iter()
+        .filter(|attendee| organizer.as_ref().is_none_or(|key| attendee.address.key() != *key));
+    invited.filter_map(|attendee| attendee.rsvp).max().unwrap_or(true)
 }
 
 /// Attendees in Graph's terms, one for one.
