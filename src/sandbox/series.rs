@@ -164,7 +164,11 @@ impl Series<'_> {
         let zone = self.content.series_zone();
         let Span { start, end, all_day } = &self.content.span;
         let (start, end) = (start.seen_from(&zone.rules), end.seen_from(&zone.rules));
-        let at = date.to_datetime(start.time());
+        let mut at = date.to_datetime(start.time());
+        if !all_day {
+            // A time that the clock skips is a later one, and the end goes with it.
+            at = zone.rules.to_timestamp(at).map_or(at, |there| zone.rules.to_datetime(there));
+        }
         let ends = at.checked_add(end.duration_since(start)).unwrap_or(at);
         let start = WallTime { at, zone: zone.clone() };
         Span { start, end: WallTime { at: ends, zone }, all_day: *all_day }
@@ -249,7 +253,7 @@ mod tests {
     fn a_time_that_the_clock_skips_or_repeats_happens_once() {
         let body = daily("2026-03-01T02:30", "2026-03-01T03:00", "Europe/Berlin");
         let gap = starts(body.clone(), "2026-03-29T00:00:00Z", "2026-03-29T12:00:00Z");
-        assert_eq!(gap, ["2026-03-29T01:30:00Z/2026-03-29T01:30:00Z"]);
+        assert_eq!(gap, ["2026-03-29T01:30:00Z/2026-03-29T02:00:00Z"]);
         let fold = starts(body, "2026-10-25T00:00:00Z", "2026-10-25T12:00:00Z");
         assert_eq!(fold, ["2026-10-25T00:30:00Z/2026-10-25T02:00:00Z"]);
     }
