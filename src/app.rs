@@ -124,8 +124,11 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
     let graph = Graph::new(&settings.graph()).map_err(|error| StartError::Access(error.into()))?;
     let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own))).collect();
-    let executor = Executor::new(control.store.clone(), control.access.clone(), graph, invites);
-    let worker = Worker { store: control.store.clone(), executor, pace: Pace::default() };
+    let patience = config.doubt.patience();
+    let (store, access) = (control.store.clone(), control.access.clone());
+    let executor = Executor::new(store, access, graph, invites, patience);
+    let store = control.store.clone();
+    let worker = Worker { store, executor, pace: Pace::default(), patience };
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use miette::{Diagnostic, NamedSource, SourceSpan};
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::account::Address;
+use crate::doubt::Patience;
 use crate::entra;
 use crate::plan;
 use crate::smtp::limits::Limits;
@@ -30,6 +32,7 @@ pub struct Config {
     pub entra: Option<entra::Settings>,
     pub smtp: Smtp,
     pub spool: Spool,
+    pub doubt: Doubt,
     /// Settings of single accounts, by address.
     pub account: BTreeMap<Address, AccountSettings>,
 }
@@ -95,6 +98,29 @@ impl Spool {
     pub fn room(&self) -> Room {
         let octets = |mib: u64| mib.saturating_mul(1 << 20);
         Room { quota_octets: octets(self.quota_mib), keep_free_octets: octets(self.keep_free_mib) }
+    }
+}
+
+/// `[doubt]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Doubt {
+    /// How long after a send without an answer its draft is looked for first, in seconds; all further
+    /// waits are in proportion.
+    pub quiet_seconds: f64,
+}
+
+impl Default for Doubt {
+    fn default() -> Doubt {
+        Doubt { quiet_seconds: 120.0 }
+    }
+}
+
+impl Doubt {
+    pub fn patience(&self) -> Patience {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let quiet = Duration::try_from_secs_f64(self.quiet_seconds).unwrap_or(LONGEST);
+        Patience::new(quiet.min(LONGEST))
     }
 }
 

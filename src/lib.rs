@@ -22,7 +22,7 @@
 //!         └──────► store ◄────────────┘
 //!
 //!      account  submission  mime  ical  itip  recurrence  invite
-//!      plan  report  retry  secret                                   pure
+//!      plan  doubt  report  retry  secret                                   pure
 //!
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
@@ -90,6 +90,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod doubt;
 pub mod entra;
 pub mod execute;
 pub mod graph;

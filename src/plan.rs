@@ -35,6 +35,8 @@ pub struct Known<'k> {
 pub enum Action {
     /// `POST /me/sendMail` with this message. It cannot be taken back.
     SendMime(Vec<u8>),
+    /// The same by way of a draft, which can be looked at if an answer is lost: needs Mail.ReadWrite.
+    SendDraft(Vec<u8>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,5 +153,9 @@ pub fn of_mail(known: Known<'_>) -> Result<Plan, Refusal> {
             text: "the message is larger than Microsoft Graph takes".into(),
         });
     }
-    Ok(Plan { actions: vec![Action::SendMime(message)] })
+    let action = match known.account.has("Mail.ReadWrite") {
+        true => Action::SendDraft(message),
+        false => Action::SendMime(message),
+    };
+    Ok(Plan { actions: vec![action] })
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Standing;
+use crate::doubt::Patience;
 use crate::execute::{Ended, Executor, Refused, Turn};
 use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
 use crate::mime;
@@ -31,12 +32,16 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// How long the record of an ended mail is kept.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+/// How often drafts are looked for that ended mails left behind, and for how many mails at once.
+const SWEEP_EVERY: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(60);
+const SWEPT_AT_ONCE: u32 = 20;
 
 #[derive(Clone)]
 pub struct Worker {
     pub store: Store,
     pub executor: Executor,
     pub pace: Pace,
+    pub patience: Patience,
 }
 
 impl Worker {
@@ -44,6 +49,9 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken) {
         let mut attempts = JoinSet::new();
         let mut forget = tokio::time::interval(FORGET_EVERY);
+        let mut sweep = tokio::time::interval(
+            self.patience.before_sweeping().clamp(SWEEP_EVERY.start, SWEEP_EVERY.end),
+        );
         loop {
             // Asked for before we look, so that what comes in between is not missed.
             let changed = self.store.spool_changed();
@@ -60,6 +68,14 @@ impl Worker {
                 Some(_) = attempts.join_next() => {}
                 () = tokio::time::sleep(wait) => {}
                 _ = forget.tick() => self.forget().await,
+                _ = sweep.tick() => {
+                    let worker = self.clone();
+                    attempts.spawn(async move {
+                        if let Err(error) = worker.sweep().await {
+                            tracing::warn!(%error, "left-over drafts could not be swept");
+                        }
+                    });
+                }
             }
         }
         let drained = async { while attempts.join_next().await.is_some() {} };
@@ -150,6 +166,10 @@ impl Worker {
         match ended {
             Ended::Sent => Outcome::Sent,
             Ended::Unknown { note } => Outcome::Held { note },
+            // Looking is not trying: it uses up none of the patience.
+            Ended::InDoubt { at, note } => {
+                Outcome::Later { due_at: at, waited: Duration::ZERO, note }
+            }
             Ended::AccountWaits { note } => {
                 Outcome::Later { due_at: now, waited: Duration::ZERO, note }
             }
@@ -211,7 +231,12 @@ impl Worker {
 
     /// Writes the outcome down, however long the disk takes to accept it, and says it once.
     async fn settle(&self, entry: &Entry, outcome: Outcome) {
-        while let Err(error) = self.store.settle(entry, outcome.clone()).await {
+        let pause = match outcome {
+            Outcome::Failed { .. } => Duration::ZERO,
+            _ => self.patience.before_sweeping(),
+        };
+        let sweep_at = Timestamp::now().saturating_add(pause).unwrap_or(Timestamp::MAX);
+        while let Err(error) = self.store.settle(entry, outcome.clone(), sweep_at).await {
             tracing::error!(entry = %entry.id, %error, "an outcome could not be written down yet");
             tokio::time::sleep(WRITE_AGAIN).await;
         }
@@ -227,6 +252,32 @@ impl Worker {
             }
             Outcome::Held { note } => tracing::warn!(entry = %id, attempt, why = note, "held"),
         }
+    }
+
+    /// Deletes the drafts that ended mails left behind, one mail after the other.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        for entry in self.store.leftovers(now, SWEPT_AT_ONCE).await? {
+            let account = self.store.account(entry.account).await?;
+            let Some(account) = account.filter(|account| account.has("Mail.ReadWrite")) else {
+                self.store.sweep_at(entry.id, None).await?;
+                continue;
+            };
+            let slot = match account.standing {
+                Standing::Ready => self.pace.slots(account.id, 1).pop(),
+                _ => None,
+            };
+            let id = entry.id;
+            let swept = match slot {
+                Some(slot) => {
+                    self.executor.sweep(&self.executor.turn(entry, account, slot)).await.is_ok()
+                }
+                None => false,
+            };
+            let again = now.saturating_add(self.patience.before_sweeping()).ok();
+            self.store.sweep_at(id, if swept { None } else { again }).await?;
+        }
+        Ok(())
     }
 
     async fn forget(&self) {

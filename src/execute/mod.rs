@@ -6,6 +6,7 @@
 mod converge;
 mod invite;
 mod occurrence;
+mod send;
 mod translate;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ pub use invite::Invites;
 
 use crate::access::{Access, AccessError, AccessToken};
 use crate::account::Account;
+use crate::doubt::Patience;
 use crate::graph::{Failure, Graph, pace::Slot};
 use crate::mime::{Refusal, Stamp};
 use crate::plan::{self, Action, Known, Plan};
@@ -31,6 +33,7 @@ pub struct Executor {
     graph: Graph,
     /// What the configuration says of accounts, by login; the default for the others.
     invites: Arc<HashMap<String, Invites>>,
+    patience: Patience,
 }
 
 /// The right to act for one claimed entry.
@@ -54,6 +57,8 @@ pub enum Ended {
     Failed(Refused),
     /// Nobody knows whether it went.
     Unknown { note: String },
+    /// Nobody knows yet; it is looked for at `at`.
+    InDoubt { at: jiff::Timestamp, note: String },
 }
 
 /// Why a mail will never go, for the report to its sender.
@@ -74,8 +79,9 @@ impl Executor {
         access: Access,
         graph: Graph,
         invites: HashMap<String, Invites>,
+        patience: Patience,
     ) -> Executor {
-        Executor { store, access, graph, invites: Arc::new(invites) }
+        Executor { store, access, graph, invites: Arc::new(invites), patience }
     }
 
     /// What holds for this account's invites.
@@ -97,12 +103,19 @@ impl Executor {
     }
 
     async fn carry_out(&self, turn: &Turn) -> Result<(), Ended> {
+        let mut progress = turn.entry.progress.clone();
+        if progress.doubt.is_some() && self.resolve(turn, &mut progress).await? {
+            return Ok(());
+        }
         let octets = self.octets(turn).await?;
         let Some(envelope) = self.invite(turn, &octets).await? else { return Ok(()) };
         let plan = plan_mail(turn, envelope, octets).await?;
         for action in plan.actions {
             match action {
-                Action::SendMime(message) => self.send(turn, &message).await?,
+                Action::SendMime(message) => self.send_at_once(turn, &message).await?,
+                Action::SendDraft(message) => {
+                    self.send_by_draft(turn, progress.clone(), &message).await?;
+                }
             }
         }
         Ok(())
@@ -119,22 +132,6 @@ impl Executor {
             })),
             Err(error) => Err(later(error.to_string())),
         }
-    }
-
-    async fn send(&self, turn: &Turn, message: &[u8]) -> Result<(), Ended> {
-        let id = turn.entry.id;
-        let sent = self
-            .with_token(turn, |graph, token| async move {
-                self.store.begin_sending(id).await.map_err(not_written)?;
-                let answer = graph.send_mime(token.expose(), message).await;
-                if matches!(answer, Err(Failure::TokenRefused { .. })) {
-                    // A 401 is certain: nothing was sent.
-                    self.store.not_sent(id).await.map_err(not_written)?;
-                }
-                answer
-            })
-            .await;
-        sent.map_err(Ended::from)
     }
 
     /// One call, with a token that is good; with another one if Graph does not take it.

@@ -7,6 +7,7 @@
 mod client;
 pub mod convert;
 pub mod difference;
+pub mod draft;
 pub mod event;
 mod failure;
 mod mail;

@@ -15,6 +15,7 @@ mod entry_id;
 mod incoming;
 pub mod invites;
 mod password;
+pub mod progress;
 mod queue;
 mod schema;
 pub mod spool;

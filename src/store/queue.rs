@@ -10,6 +10,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, ROW_OCTETS_MAX};
+use super::progress::Progress;
 use super::spool::{Entry, Kind, Outcome, State, account_id, decode, entry};
 use super::{Store, StoreError};
 use crate::account::AccountId;
@@ -104,13 +105,17 @@ impl Store {
         .await
     }
 
-    /// Writes down that the call which sends this entry is about to be made.
-    pub async fn begin_sending(&self, id: EntryId) -> Result<(), StoreError> {
+    /// Writes down that the call which sends this entry is about to be made, and how far it came: what
+    /// will be in doubt if no answer comes.
+    pub async fn begin_sending(&self, id: EntryId, progress: &Progress) -> Result<(), StoreError> {
+        let progress = progress.column()?;
         self.write(move |connection| {
             Box::pin(async move {
                 let changed = sqlx::query(
-                    "UPDATE entry SET state = 'sending' WHERE id = ? AND state = 'attempting'",
+                    "UPDATE entry SET state = 'sending', progress = ? WHERE id = ? \
+                     AND state = 'attempting'",
                 )
+                .bind(progress)
                 .bind(id.to_string())
                 .execute(connection)
                 .await?;
@@ -121,12 +126,15 @@ impl Store {
     }
 
     /// Takes [`Store::begin_sending`] back: the call was refused in a way that is certain.
-    pub async fn not_sent(&self, id: EntryId) -> Result<(), StoreError> {
+    pub async fn not_sent(&self, id: EntryId, progress: &Progress) -> Result<(), StoreError> {
+        let progress = progress.column()?;
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE entry SET state = 'attempting' WHERE id = ? AND state = 'sending'",
+                    "UPDATE entry SET state = 'attempting', progress = ? WHERE id = ? \
+                     AND state = 'sending'",
                 )
+                .bind(progress)
                 .bind(id.to_string())
                 .execute(connection)
                 .await?;
@@ -156,8 +164,14 @@ impl Store {
         Ok(flushed)
     }
 
-    /// Writes down how an attempt ended. A report is spooled in the same commit.
-    pub async fn settle(&self, entry: &Entry, outcome: Outcome) -> Result<(), StoreError> {
+    /// Writes down how an attempt ended. A report is spooled in the same commit. `sweep_at`: when drafts
+    /// may be looked for that it left behind, if it can have.
+    pub async fn settle(
+        &self,
+        entry: &Entry,
+        outcome: Outcome,
+        sweep_at: Timestamp,
+    ) -> Result<(), StoreError> {
         let (id, account, size) = (entry.id, entry.account, entry.size);
         let now = Timestamp::now();
         let spool = &self.inner.spool;
@@ -169,7 +183,9 @@ impl Store {
         spool.waiting_octets.fetch_add(report_octets, Ordering::Relaxed);
         let written = self
             .write(move |connection| {
-                Box::pin(async move { settle(connection, id, account, now, outcome).await })
+                Box::pin(
+                    async move { settle(connection, id, account, (now, sweep_at), outcome).await },
+                )
             })
             .await;
         if written.is_err() {
@@ -197,7 +213,7 @@ impl Store {
             Box::pin(async move {
                 let gone = sqlx::query(
                     "DELETE FROM entry WHERE id IN (SELECT id FROM entry WHERE state IN ('sent', 'failed') \
-                     AND due_at < ? AND repeat_until < ? LIMIT 5000)",
+                     AND sweep_at IS NULL AND due_at < ? AND repeat_until < ? LIMIT 5000)",
                 )
                 .bind(before.as_millisecond())
                 .bind(now.as_millisecond())
@@ -214,7 +230,7 @@ async fn settle(
     connection: &mut SqliteConnection,
     id: EntryId,
     account: AccountId,
-    now: Timestamp,
+    (now, sweep_at): (Timestamp, Timestamp),
     outcome: Outcome,
 ) -> Result<(), sqlx::Error> {
     use sqlx::Connection;
@@ -230,12 +246,15 @@ async fn settle(
         Outcome::Held { note } => (State::Held, now, Duration::ZERO, Some(note), None),
     };
     sqlx::query(
-        "UPDATE entry SET state = ?, due_at = ?, waited_ms = waited_ms + ?, note = ? WHERE id = ?",
+        "UPDATE entry SET state = ?1, due_at = ?2, waited_ms = waited_ms + ?3, note = ?4, \
+         sweep_at = CASE WHEN ?1 = 'sent' AND json_extract(progress, '$.begun') > 1 \
+         OR ?1 = 'failed' AND json_extract(progress, '$.begun') > 0 THEN ?5 END WHERE id = ?6",
     )
     .bind(state.name())
     .bind(due_at.as_millisecond())
     .bind(i64::try_from(waited.as_millis()).unwrap_or(i64::MAX))
     .bind(note)
+    .bind(sweep_at.as_millisecond())
     .bind(id.to_string())
     .execute(&mut *all)
     .await?;

@@ -6,13 +6,14 @@
 //! ```text
 //!  commit ─► queued ─claim─► attempting ─begin─► sending ─► sent
 //!              ▲                  │                  ├────► failed (and a report)
-//!              └────── later ─────┴──────────────────┤
+//!              └────── later, or in doubt ┴─────────┤
 //!                                                    └────► held   (nobody knows: shown, not repeated)
 //! ```
 //!
 //! The attempt and the time of the next are written at *claim*, before anything is tried; *sending*
 //! is written right before the one call that cannot be taken back. After a crash an entry found
-//! *attempting* goes back to *queued*; one found *sending* is *held*.
+//! *attempting* goes back to *queued*; so does one found *sending* that is a draft, with its doubt
+//! written down; one that is none is *held*.
 
 use std::fs;
 use std::io;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use super::entry_id::EntryId;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
+use super::progress::{self, Progress};
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;
 use crate::submission::Envelope;
@@ -123,6 +125,7 @@ pub struct Entry {
     /// The sum of the waits between attempts; time spent waiting for a sign-in is not in it.
     pub waited: Duration,
     pub note: Option<String>,
+    pub progress: Progress,
 }
 
 /// How an attempt ended.
@@ -168,6 +171,13 @@ impl Shared {
             sqlx::query("UPDATE entry SET state = 'queued' WHERE state = 'attempting'")
                 .execute(&mut *connection)
                 .await?;
+            sqlx::query(
+                "UPDATE entry SET state = 'queued', note = 'stopped in the middle of the call that sends it: \
+                 it is looked for' WHERE state = 'sending' \
+                 AND json_extract(progress, '$.doubt') IS NOT NULL",
+            )
+            .execute(&mut *connection)
+            .await?;
             let held = sqlx::query(
                 "UPDATE entry SET state = 'held', note = 'stopped in the middle of the call that sends it: \
                  look in Sent Items whether it went' WHERE state = 'sending'",
@@ -313,6 +323,7 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
         due_at: time(row, "due_at")?,
         waited: Duration::from_millis(row.try_get::<i64, _>("waited_ms")?.cast_unsigned()),
         note: row.try_get("note")?,
+        progress: progress::progress(row.try_get("progress")?)?,
     })
 }
 

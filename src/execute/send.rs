@@ -1,0 +1,224 @@
+//! Sends a mail: by way of a draft where the account allows it, else at once.
+//!
+//! The draft is what makes a lost answer harmless: it can be looked at. It is made and tagged, which may
+//! be repeated; then *sending* is written down, and the one call is made that cannot be taken back. Of a
+//! call without an answer the next attempt finds out what became of it ([`crate::doubt`]) before it
+//! does anything else.
+
+use jiff::Timestamp;
+
+use super::{Ended, Executor, Missed, Turn, later, not_written};
+use crate::doubt::{Doubt, Seen, Verdict};
+use crate::graph::Failure;
+use crate::graph::draft::Found;
+use crate::store::progress::{Draft, Progress};
+
+impl Executor {
+    /// `POST /me/sendMail`: one call, and nothing to look at if its answer is lost.
+    pub(super) async fn send_at_once(&self, turn: &Turn, message: &[u8]) -> Result<(), Ended> {
+        let id = turn.entry.id;
+        let sent = self
+            .with_token(turn, |graph, token| async move {
+                self.store.begin_sending(id, &Progress::default()).await.map_err(not_written)?;
+                let answer = graph.send_mime(token.expose(), message).await;
+                if matches!(answer, Err(Failure::TokenRefused { .. })) {
+                    // A 401 is certain: nothing was sent.
+                    self.store.not_sent(id, &Progress::default()).await.map_err(not_written)?;
+                }
+                answer
+            })
+            .await;
+        sent.map_err(Ended::from)
+    }
+
+    /// Draft, tag, send, with a record between any two.
+    pub(super) async fn send_by_draft(
+        &self,
+        turn: &Turn,
+        mut progress: Progress,
+        message: &[u8],
+    ) -> Result<(), Ended> {
+        let id = turn.entry.id;
+        if progress.draft.is_none() {
+            progress.begun += 1;
+            self.record_progress(turn, &progress).await?;
+            let made = self
+                .with_token(turn, |graph, token| async move {
+                    graph.create_draft(token.expose(), message).await
+                })
+                .await?;
+            let (id, message_id) = (made.id, made.internet_message_id);
+            progress.draft = Some(Draft { id, message_id, tagged: false });
+            self.record_progress(turn, &progress).await?;
+        }
+        let Some(draft) = &mut progress.draft else {
+            return Err(later("the draft is lost".into()));
+        };
+        if !draft.tagged {
+            let (draft_id, tag) = (draft.id.as_str(), &tag(turn));
+            let tagged = self
+                .with_token(turn, |graph, token| async move {
+                    graph.tag_draft(token.expose(), draft_id, tag).await
+                })
+                .await;
+            match tagged {
+                Ok(()) => draft.tagged = true,
+                // Somebody deleted it before it was sent: another one is made.
+                Err(Missed::Gone) => {
+                    progress.draft = None;
+                    self.record_progress(turn, &progress).await?;
+                    return Err(later("the draft was deleted before it was sent".into()));
+                }
+                Err(missed) => return Err(missed.into()),
+            }
+        }
+        let draft_id = draft.id.clone();
+        let unsent = progress.clone();
+        progress.doubt = Some(Doubt::new(Timestamp::now()));
+        let (sending, unsent, draft_id) = (&progress, &unsent, draft_id.as_str());
+        let sent = self
+            .with_token(turn, |graph, token| async move {
+                self.store.begin_sending(id, sending).await.map_err(not_written)?;
+                let answer = graph.send_draft(token.expose(), draft_id).await;
+                if answer.as_ref().is_err_and(is_certain) {
+                    self.store.not_sent(id, unsent).await.map_err(not_written)?;
+                }
+                answer
+            })
+            .await;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(Missed::Gone) => Err(self.in_doubt(sending, "the draft is gone".into())),
+            Err(Missed::Ended(Ended::Unknown { note })) => Err(self.in_doubt(sending, note)),
+            Err(missed) => Err(missed.into()),
+        }
+    }
+
+    /// Finds out what became of a send whose answer is not known. `true`: it was sent; `false`: it
+    /// was not, and may be sent again.
+    pub(super) async fn resolve(
+        &self,
+        turn: &Turn,
+        progress: &mut Progress,
+    ) -> Result<bool, Ended> {
+        let (Some(draft), Some(doubt)) = (&progress.draft, &progress.doubt) else {
+            return Ok(false);
+        };
+        if Timestamp::now() < doubt.first_look(self.patience) {
+            return Err(self.in_doubt(progress, "it is too early to look".into()));
+        }
+        let seen = self.look_for_draft(turn, draft).await?;
+        match doubt.judge(seen, Timestamp::now(), self.patience) {
+            Verdict::Sent => Ok(true),
+            Verdict::SendAgain => {
+                progress.doubt = None;
+                Ok(false)
+            }
+            Verdict::LookAgain { doubt, at } => {
+                progress.doubt = Some(doubt);
+                self.record_progress(turn, progress).await?;
+                let what =
+                    if seen == Seen::Nowhere { "nowhere to be found" } else { "not sent yet" };
+                Err(Ended::InDoubt { at, note: format!("{NO_ANSWER}; it is {what}") })
+            }
+            Verdict::Held => Err(Ended::Unknown {
+                note: format!(
+                    "{NO_ANSWER}, and it is neither in Drafts nor in Sent Items: whether it went, \
+                     its recipients know"
+                ),
+            }),
+        }
+    }
+
+    fn in_doubt(&self, progress: &Progress, note: String) -> Ended {
+        let now = Timestamp::now();
+        let at = progress.doubt.as_ref().map_or(now, |doubt| doubt.first_look(self.patience));
+        Ended::InDoubt { at, note: format!("{NO_ANSWER} ({note})") }
+    }
+
+    /// By its id, by our tag, by its Message-ID.
+    async fn look_for_draft(&self, turn: &Turn, draft: &Draft) -> Result<Seen, Ended> {
+        let id = draft.id.as_str();
+        let by_id = self
+            .with_token(turn, |graph, token| async move { graph.message(token.expose(), id).await })
+            .await;
+        match by_id {
+            Ok(found) => return Ok(if found.is_sent() { Seen::Sent } else { Seen::Unsent }),
+            Err(Missed::Gone) => {}
+            Err(missed) => return Err(missed.into()),
+        }
+        let found = self.namesakes(turn, draft.message_id.as_deref()).await?;
+        Ok(match found.iter().any(Found::is_sent) {
+            true => Seen::Sent,
+            // Another draft of this mail, left by a create without an answer, says nothing of this one.
+            false => Seen::Nowhere,
+        })
+    }
+
+    /// The mails in the mailbox that carry our tag, or the Message-ID.
+    async fn namesakes(&self, turn: &Turn, message_id: Option<&str>) -> Result<Vec<Found>, Ended> {
+        let tag = &tag(turn);
+        let mut found = self
+            .with_token(turn, |graph, token| async move {
+                graph.messages_tagged(token.expose(), tag).await
+            })
+            .await?;
+        if let Some(name) = message_id {
+            let called = self
+                .with_token(turn, |graph, token| async move {
+                    graph.messages_called(token.expose(), name).await
+                })
+                .await?;
+            found.extend(
+                called
+                    .into_iter()
+                    .filter(|one| !found.iter().any(|known| known.id == one.id))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Deletes the drafts that a mail left behind which came to its end.
+    pub async fn sweep(&self, turn: &Turn) -> Result<(), Ended> {
+        let draft = turn.entry.progress.draft.as_ref();
+        let message_id = draft.and_then(|draft| draft.message_id.as_deref());
+        let mut left: Vec<String> = self
+            .namesakes(turn, message_id)
+            .await?
+            .into_iter()
+            .filter(|found| !found.is_sent())
+            .map(|found| found.id)
+            .collect();
+        left.dedup();
+        for id in &left {
+            let deleted = self
+                .with_token(turn, |graph, token| async move {
+                    graph.delete_draft(token.expose(), id).await
+                })
+                .await;
+            match deleted {
+                Ok(()) | Err(Missed::Gone) => {}
+                Err(missed) => return Err(missed.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_progress(&self, turn: &Turn, progress: &Progress) -> Result<(), Ended> {
+        let written = self.store.record_progress(turn.entry.id, progress).await;
+        written.map_err(|error| later(error.to_string()))
+    }
+}
+
+const NO_ANSWER: &str = "Microsoft's answer to the call that sends it never came";
+
+/// Graph: values of extended properties are compared without regard to case.
+fn tag(turn: &Turn) -> String {
+    turn.entry.id.to_string().to_lowercase()
+}
+
+/// Nothing was sent, whatever else. A 404 is not: what was sent is a draft no more.
+fn is_certain(failure: &Failure) -> bool {
+    !matches!(failure, Failure::Unknown { .. } | Failure::Never { status: 404, .. })
+}
