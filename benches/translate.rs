@@ -97,7 +97,7 @@ fn occurrence(
             address: format!("candidate{n}@fabrikam.example").parse()?,
             name: Some(format!("Candidate {n}")),
             role: Role::Required,
-            rsvp: true,
+            rsvp: Some(true),
             partstat: PartStat::NeedsAction,
         })
     };

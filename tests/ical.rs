@@ -45,8 +45,10 @@ fn attendee(attendee: &Attendee) -> String {
     if attendee.partstat != PartStat::NeedsAction {
         write!(text, ", {:?}", attendee.partstat).unwrap();
     }
-    if attendee.rsvp {
-        text.push_str(", answer wanted");
+    match attendee.rsvp {
+        None => {}
+        Some(true) => text.push_str(", answer wanted"),
+        Some(false) => text.push_str(", no answer wanted"),
     }
     text
 }

@@ -43,6 +43,7 @@ pub mod mail;
 pub mod message;
 pub mod mime;
 pub mod odata;
+pub mod online_meeting;
 pub mod page;
 pub mod page_calendar;
 pub mod pages;

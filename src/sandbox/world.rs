@@ -73,6 +73,12 @@ pub struct Switches {
     pub short_months: ShortMonths,
     /// An attendee's copy of a cancelled meeting stays, as `isCancelled`, or goes.
     pub cancelled_copy_stays: bool,
+    /// A change of a series' time or recurrence keeps its exceptions and cancelled dates, where the
+    /// date is still one of the series; otherwise it drops them all (said of Exchange, not documented).
+    pub series_change_keeps_exceptions: bool,
+    /// An occurrence that becomes an exception has another id from then on, and the one before names
+    /// nothing (not documented either way; otherwise it keeps its id).
+    pub exception_gets_another_id: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
@@ -133,6 +139,8 @@ impl Default for Switches {
             cancel_without_attendees_refused: true,
             short_months: ShortMonths::LastDay,
             cancelled_copy_stays: true,
+            series_change_keeps_exceptions: false,
+            exception_gets_another_id: false,
         }
     }
 }
