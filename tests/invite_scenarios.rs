@@ -22,7 +22,7 @@ use postbridge::cli::submit::{Mail, submit};
 use postbridge::config::AccountSettings;
 use postbridge::sandbox::calendar::{Event, Shown};
 use postbridge::sandbox::grants::Grant;
-use postbridge::sandbox::item_id::ItemId;
+use postbridge::sandbox::item_id::{IdForm, ItemId};
 use postbridge::sandbox::journal::Entry as Request;
 use postbridge::sandbox::ledger::{Invited, MailCopy};
 use postbridge::sandbox::world::World;
@@ -207,8 +207,7 @@ impl Stage {
         let grant = Grant { user, client_id: "app".into(), scopes: scopes.clone(), nonce: None };
         let token = world.identity.grants().issue(world.clock.now(), &grant, &scopes).access_token;
         for event in world.calendar.events(user) {
-            let id = ItemId { mailbox: user, number: event.number, date: None };
-            let id = id.text(postbridge::sandbox::item_id::IdForm::Immutable);
+            let id = Shown { event, occurrence: None }.id(IdForm::Immutable);
             let url = format!("{}/v1.0/me/events/{id}", self.bridge.sandbox.url());
             let answer = self.bridge.http.delete(url).bearer_auth(&token).send().await.unwrap();
             assert_eq!(answer.status(), 204);
