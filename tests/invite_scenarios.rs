@@ -21,6 +21,7 @@ use postbridge::account::Profile;
 use postbridge::cli::submit::{Mail, submit};
 use postbridge::config::AccountSettings;
 use postbridge::sandbox::calendar::{Event, Shown};
+use postbridge::sandbox::event::Attendee;
 use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::item_id::{IdForm, ItemId};
 use postbridge::sandbox::journal::Entry as Request;
@@ -283,9 +284,8 @@ fn call(request: &Request, events: &[u64]) -> String {
     // What a create always says is of no interest here.
     let told = |name: &&String| match request.method.as_str() {
         "PATCH" => true,
-        "POST" => {
-            request.path.ends_with("/events")
-                && ["attendees", "recurrence"].contains(&name.as_str())
+        "POST" if request.path.ends_with("/events") => {
+            ["attendees", "recurrence"].contains(&name.trim_end_matches("[]"))
         }
         _ => false,
     };
@@ -342,7 +342,11 @@ fn row(shown: &Shown) -> String {
         "" => {}
         location => text = format!("{text} ({location})"),
     }
-    let attendees: Vec<&str> = content.attendees.iter().map(|a| local_part(&a.address)).collect();
+    let attendee = |one: &Attendee| match one.kind.as_str() {
+        "required" => local_part(&one.address).to_owned(),
+        kind => format!("{} ({kind})", local_part(&one.address)),
+    };
+    let attendees: Vec<String> = content.attendees.iter().map(attendee).collect();
     if !attendees.is_empty() {
         text = format!("{text}: {}", attendees.join(", "));
     }

@@ -15,8 +15,8 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -57,7 +57,8 @@ pub struct Entry {
     pub client_request_id: String,
     /// Size of the body.
     pub octets: usize,
-    /// What a JSON body of Graph's speaks of: the names at its top, sorted; never a value.
+    /// What a JSON body of Graph's speaks of: the names at its top, sorted; never a value. Only of an
+    /// empty list it says so, as `attendees[]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<String>,
 }
@@ -185,12 +186,25 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
     work.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
+/// As much of a value as is looked at.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    EmptyList([IgnoredAny; 0]),
+    Other(IgnoredAny),
+}
+
 /// The names at the top of a JSON object; none of what is not one.
 fn properties(body: &[u8]) -> Vec<String> {
-    let object: BTreeMap<Cow<'_, str>, IgnoredAny> =
-        serde_json::from_slice(body).unwrap_or_default();
-    let name = |name: Cow<'_, str>| name.chars().take(PROPERTY_CHARS_MAX).collect();
-    object.into_keys().take(PROPERTIES_MAX).map(name).collect()
+    let object: BTreeMap<Cow<'_, str>, Shape> = serde_json::from_slice(body).unwrap_or_default();
+    let told = |(name, shape): (Cow<'_, str>, Shape)| {
+        let mut name: String = name.chars().take(PROPERTY_CHARS_MAX).collect();
+        if let Shape::EmptyList(_) = shape {
+            name.push_str("[]");
+        }
+        name
+    };
+    object.into_iter().take(PROPERTIES_MAX).map(told).collect()
 }
 
 /// Whose code or token a form of the token endpoint shows.
@@ -212,8 +226,9 @@ mod tests {
 
     #[test]
     fn a_body_is_known_by_the_names_of_its_properties_and_nothing_else() {
-        let body = br#"{"subject": "secret", "end": {"dateTime": "secret"}, "a\u0062": [1]}"#;
-        assert_eq!(properties(body), ["ab", "end", "subject"]);
+        let body =
+            br#"{"subject": "secret", "end": {"dateTime": "secret"}, "a\u0062": [1], "c": []}"#;
+        assert_eq!(properties(body), ["ab", "c[]", "end", "subject"]);
         for body in [&b"[\"subject\"]"[..], b"\"subject\"", b"{\"subject\": ", b"\xff", b""] {
             assert!(properties(body).is_empty());
         }
