@@ -11,6 +11,7 @@ pub mod draft;
 pub mod event;
 mod failure;
 mod mail;
+pub mod online_meeting;
 pub mod pace;
 pub mod resource;
 pub mod zone;
