@@ -15,6 +15,7 @@
 
 pub mod aadsts;
 pub mod answer;
+pub mod attachment;
 pub mod authorize;
 pub mod ca;
 pub mod calendar;
@@ -28,10 +29,13 @@ pub mod delivery;
 pub mod device;
 pub mod directory;
 pub mod discovery;
+pub mod draft_routes;
+pub mod drafts;
 pub mod event;
 pub mod event_json;
 pub mod event_query;
 pub mod faults;
+pub mod folders;
 pub mod grants;
 pub mod header;
 pub mod identity;
@@ -40,12 +44,18 @@ pub mod item_id;
 pub mod journal;
 pub mod ledger;
 pub mod mail;
+pub mod mail_error;
+pub mod mail_query;
+pub mod mail_request;
+pub mod mailbox;
 pub mod message;
+pub mod message_json;
 pub mod mime;
 pub mod odata;
 pub mod page;
 pub mod page_calendar;
 pub mod pages;
+pub mod parsed;
 pub mod recipients;
 pub mod recurrence;
 pub mod render;
@@ -58,6 +68,7 @@ pub mod server;
 pub mod signing;
 pub mod throttle;
 pub mod token;
+pub mod transport;
 pub mod user;
 pub mod world;
 pub mod zones;
@@ -76,6 +87,7 @@ pub fn router(world: Arc<World>) -> Router {
     let microsoft = Router::new()
         .merge(identity::router())
         .merge(mail::router())
+        .merge(draft_routes::router())
         .merge(calendar_routes::router())
         .fallback(answer::unknown_route)
         // The journal has read the body already, within its own bound.
