@@ -1,8 +1,7 @@
 //! Graph's calendar over HTTP: events, their actions and attachments, calendars, time zones.
 //!
 //! Source: Graph v1.0, `/me` and `/users/{id}`. Each route reads and checks the request and leaves
-//! the rest to [`super::calendar`]. Attachments of 3 MB and more (upload sessions) are not here yet:
-//! 501.
+//! the rest to [`super::calendar`]. Attachments of 3 MB and more are in [`super::upload_routes`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +41,6 @@ pub fn router() -> Router<Arc<World>> {
                 .route(&format!("{one}/tentativelyAccept"), post(tentatively_accept))
                 .route(&format!("{one}/decline"), post(decline))
                 .route(&format!("{one}/attachments"), get(attachments).post(attach))
-                .route(&format!("{one}/attachments/createUploadSession"), post(not_built))
                 .route(&format!("{one}/attachments/{{attachment}}"), get(attachment).delete(detach))
                 .route(&format!("{mailbox}{container}/calendarView"), get(calendar_view));
         }
@@ -204,11 +202,6 @@ async fn detach(asked: Asked) -> Result<StatusCode, ODataError> {
     let target = asked.target(&calendars)?;
     calendars.detach(&target, number)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn not_built() -> ODataError {
-    let text = "The sandbox takes file attachments under 3 MB only.";
-    ODataError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", text)
 }
 
 async fn calendars(asked: Asked) -> Response {

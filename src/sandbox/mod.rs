@@ -54,6 +54,7 @@ pub mod mime;
 pub mod odata;
 pub mod page;
 pub mod page_calendar;
+pub mod page_drafts;
 pub mod pages;
 pub mod parsed;
 pub mod recipients;
@@ -69,6 +70,8 @@ pub mod signing;
 pub mod throttle;
 pub mod token;
 pub mod transport;
+pub mod upload;
+pub mod upload_routes;
 pub mod user;
 pub mod world;
 pub mod zones;
@@ -89,6 +92,7 @@ pub fn router(world: Arc<World>) -> Router {
         .merge(mail::router())
         .merge(draft_routes::router())
         .merge(calendar_routes::router())
+        .merge(upload_routes::router())
         .fallback(answer::unknown_route)
         // The journal has read the body already, within its own bound.
         .layer(DefaultBodyLimit::disable())
@@ -101,6 +105,7 @@ pub fn router(world: Arc<World>) -> Router {
         .merge(ledger::router())
         .merge(page::router())
         .fallback_service(microsoft.with_state(world.clone()))
+        .layer(from_fn_with_state(world.clone(), faults::catch_up))
         .layer(axum::middleware::from_fn(server::loopback_names_only))
         .with_state(world)
 }

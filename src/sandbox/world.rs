@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::ledger::Ledger;
 use super::mailbox::Mail;
 use super::throttle::Throttle;
+use super::upload::Uploads;
 
 /// A work account with a mailbox.
 #[derive(Debug, Clone, Serialize)]
@@ -97,6 +98,9 @@ pub struct Switches {
     /// Largest mail with its attachments, in octets before encoding. Documented: 35 MB, up to
     /// 150 MB if the tenant's administrator says so.
     pub message_octets_max: usize,
+    /// Octets of PATCH, POST and PUT that an application may send to a mailbox in 5 minutes.
+    /// Documented: 150 MB.
+    pub uploaded_octets_max: usize,
     /// How long an upload session lives, by the sandbox's clock; pieces do not prolong it. Documented
     /// only as a time in the answer.
     pub upload_session_seconds: u32,
@@ -233,6 +237,7 @@ impl Default for Switches {
             mime_draft_patch: MimeDraftPatch::Refused,
             mime_draft_takes_attachments: false,
             message_octets_max: 35 * 1024 * 1024,
+            uploaded_octets_max: 150 * 1024 * 1024,
             upload_session_seconds: 3_600,
             upload_progress: UploadProgress::Documented,
             upload_multiple_octets: 1,
@@ -255,6 +260,7 @@ pub struct World {
     pub throttle: Throttle,
     pub mail: Mail,
     pub calendar: Calendars,
+    pub uploads: Uploads,
     pub ledger: Ledger,
     switches: Mutex<Switches>,
 }
@@ -291,6 +297,7 @@ impl World {
             throttle: Throttle::default(),
             mail: Mail::default(),
             calendar: Calendars::default(),
+            uploads: Uploads::default(),
             ledger: Ledger::default(),
             switches: Mutex::default(),
         }
