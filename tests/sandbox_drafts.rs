@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::graph::{ADELE, ALEX, ALL_SCOPES, Answer, MEGAN, Sandbox, TAG, tagged};
 use postbridge::sandbox::world::{MessageFlags, MimeDraftPatch, SecondSend};
 use reqwest::Method;
@@ -384,7 +386,7 @@ async fn a_deleted_draft_is_in_deleted_items_until_it_is_deleted_there() {
     let one = format!("/me/messages/{id}");
     sandbox.delete(&one).await.is(204, "");
     assert_eq!(sandbox.state(&id).await, (true, "9".to_owned(), "Deleted Items".to_owned()));
-    assert_eq!(sandbox.find(&tagged("t")).await, [id.clone()]);
+    assert_eq!(sandbox.find(&tagged("t")).await, std::slice::from_ref(&id));
     sandbox.delete(&one).await.is(204, "");
     sandbox.delete(&one).await.is(404, "ErrorItemNotFound");
     // What is on its way when it is deleted does not come back.
@@ -475,4 +477,24 @@ async fn the_page_shows_a_hostile_draft_and_that_it_is_on_its_way() {
     assert!(page().await.contains("(sent, on its way)"));
     sandbox.advance(3).await;
     assert!(!page().await.contains("on its way"));
+}
+
+#[tokio::test]
+async fn the_official_python_sdk_makes_fills_finds_and_sends_a_draft() {
+    let python = std::env::var("POSTBRIDGE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let known = Command::new(&python).args(["-c", "import msgraph"]).output();
+    if !known.is_ok_and(|output| output.status.success()) {
+        return common::skip(&format!("{python} has no msgraph-sdk"));
+    }
+    let sandbox = Sandbox::start().await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/msgraph_drafts_client.py");
+    let mut command = Command::new(python);
+    command.args(["-B", script, &sandbox.url, &sandbox.token(ALL_SCOPES), ALEX]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ledger = sandbox.ledger().await;
+    assert_eq!((ledger.len(), &ledger[0]["via"]), (1, &json!("draft-json")));
+    assert_eq!(ledger[0]["subject"], "Larger");
+    let raw = sandbox.raw(1).await;
+    assert!(raw.contains("filename=\"big.bin\"") && raw.contains("filename=\"small.txt\""));
 }

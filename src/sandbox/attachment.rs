@@ -1,4 +1,4 @@
-//! File attachments of mails and events: how one is posted, and how it is shown. Pure.
+//! File attachments of mails and events: how one is posted, and how it is shown.
 //!
 //! Source: Graph `fileAttachment`, "attach large files to Outlook messages or events". Item and
 //! reference attachments are not here.

@@ -90,17 +90,9 @@ async fn delete(asked: Asked) -> Result<StatusCode, ODataError> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The octets of a mail, as far as it has any.
 async fn value(asked: Asked) -> Result<Response, ODataError> {
     let item = asked.item(&*asked.reader()?)?;
-    let octets = match &item.content {
-        Content::Mime(octets) => octets.clone(),
-        Content::Delivered(message) => message.raw.clone().into(),
-        Content::Json(_) => {
-            let text = "The sandbox shows no MIME of a draft that has none.";
-            return Err(ODataError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", text));
-        }
-    };
+    let (octets, _) = drafts::mime(&asked, &item)?;
     Ok(([(CONTENT_TYPE, "text/plain")], octets).into_response())
 }
 

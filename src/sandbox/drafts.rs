@@ -320,17 +320,11 @@ pub(super) fn send(asked: &Asked) -> Result<(), ODataError> {
         return Err(message_too_large());
     }
     let sender = asked.sender();
-    let message_id = item.internet_message_id.clone();
-    let fresh = Fresh { message_id, ..Fresh::new(&asked.world, &asked.owner) };
     // A large mail takes a while: nobody else waits for it.
-    let (raw, via) = match &item.content {
-        Content::Json(properties) => {
-            let (id, stamp) = (&item.internet_message_id, sender.stamp(&fresh));
-            let raw = serialised(properties, id, &item.extended, &item.attachments, &stamp)?;
-            (Bytes::from(raw), Via::DraftJson)
-        }
-        Content::Mime(octets) => (octets.clone(), Via::DraftMime),
-        Content::Delivered(_) => return Err(not_found()),
+    let (raw, fresh) = mime(asked, &item)?;
+    let via = match &item.content {
+        Content::Json(_) => Via::DraftJson,
+        Content::Mime(_) | Content::Delivered(_) => Via::DraftMime,
     };
     let mail = Submitted::read(&raw).map_err(unfit)?;
     let mut book = asked.book();
@@ -349,4 +343,21 @@ pub(super) fn send(asked: &Asked) -> Result<(), ODataError> {
         book.submitted(item.number, now, copy.seq, &asked.switches)?;
     }
     Ok(())
+}
+
+/// The octets of a mail: as they are, or as they would be sent now.
+pub(super) fn mime(asked: &Asked, item: &Item) -> Result<(Bytes, Fresh), ODataError> {
+    let message_id = item.internet_message_id.clone();
+    let fresh = Fresh { message_id, ..Fresh::new(&asked.world, &asked.owner) };
+    let octets = match &item.content {
+        Content::Json(properties) => {
+            let sender = asked.sender();
+            let (id, stamp) = (&item.internet_message_id, sender.stamp(&fresh));
+            let raw = serialised(properties, id, &item.extended, &item.attachments, &stamp)?;
+            Bytes::from(raw)
+        }
+        Content::Mime(octets) => octets.clone(),
+        Content::Delivered(message) => Bytes::copy_from_slice(&message.raw),
+    };
+    Ok((octets, fresh))
 }

@@ -1,4 +1,4 @@
-//! What Graph says to a mail that it does not take. Pure.
+//! What Graph says to a mail that it does not take.
 //!
 //! Source: Graph's error codes as documented and reported for sendMail, drafts and attachments. It
 //! must never repeat more of a mail than the address, the header name or the property that is wrong.

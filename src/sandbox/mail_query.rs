@@ -413,8 +413,8 @@ mod tests {
     fn what_the_list_is_ordered_by_leads_its_filter() {
         let filter = "$filter=internetMessageId%20eq%20'x'&$orderby=sentDateTime";
         assert_eq!(Query::read(Some(filter)).unwrap_err().code, "InefficientFilter");
-        let filter = "$filter=sentDateTime%20ge%202026-01-01&$orderby=sentDateTime%20desc";
-        assert!(Query::read(Some(filter)).is_err());
+        let filter = "$filter=sentDateTime%20ge%202026-13-01&$orderby=sentDateTime%20desc";
+        assert_eq!(Query::read(Some(filter)).unwrap_err().code, "ErrorInvalidUrlQueryFilter");
         let filter = "$filter=sentDateTime%20ge%202026-01-01T00:00:00Z&$orderby=sentDateTime";
         assert!(Query::read(Some(filter)).is_ok());
     }

@@ -1,4 +1,4 @@
-//! From MIME to the properties of a message resource, as Exchange keeps them beside the octets. Pure.
+//! From MIME to the properties of a message resource, as Exchange keeps them beside the octets.
 //!
 //! Source: "things to know about send mail" (what was supplied is kept, and parsed into properties,
 //! recipients and attachments), Graph `message`. What goes out is not made of this, unless a draft is
