@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
-use crate::config::{AccountSettings, Config, InvitePolicy, Smtp};
+use crate::config::{AccountSettings, Config, InvitePolicy, RecurrencePolicy, Smtp};
 use crate::control::{self, Control};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
@@ -165,6 +165,7 @@ fn invites(own: &AccountSettings) -> Invites {
         as_mail: own.invites == InvitePolicy::Mail,
         zone: own.time_zone.as_ref().map_or(default.zone, |zone| zone.0.clone()),
         online_meetings: own.online_meetings,
+        spread: own.recurrence == RecurrencePolicy::Spread,
     }
 }
 

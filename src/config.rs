@@ -108,6 +108,8 @@ pub struct AccountSettings {
     pub invites: InvitePolicy,
     /// IANA name of the zone for whole days and for times without one. Absent: the machine's.
     pub time_zone: Option<TimeZoneName>,
+    /// What becomes of a recurrence for which Exchange has no pattern.
+    pub recurrence: RecurrencePolicy,
     /// Makes every event with attendees a Teams meeting, asked for or not.
     pub online_meetings: bool,
 }
@@ -121,6 +123,17 @@ pub enum InvitePolicy {
     Event,
     /// A mail, as it stands.
     Mail,
+}
+
+/// What becomes of a recurrence for which Exchange has no pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecurrencePolicy {
+    /// One event for each occurrence, up to 100 under the one UID.
+    #[default]
+    Spread,
+    /// Its sender is told.
+    Refuse,
 }
 
 /// A time zone of the IANA database.

@@ -78,7 +78,8 @@
 //! The same, until [`execute`] finds a calendar part in the mail ([`mime::calendar`]). [`ical`] reads it,
 //! [`graph::convert`] puts it in Graph's terms, [`invite::decide`] compares it with what is remembered of
 //! its UID and changes the *goal*: what the event shall be. Goal and decision are written down together.
-//! Then [`plan::of_invite`] names the next call that brings the mailbox nearer to the goal, and `execute`
+//! Mostly an invite is one event; occurrences that a series in Exchange cannot have are events of their
+//! own ([`invite::Part`]). Then [`plan::of_event`] names the next call that brings the mailbox nearer to the goal, and `execute`
 //! makes it, with a record before and after, until none is left. A call that was begun and not
 //! recorded is looked up before it is made again. Recipients whom the event does not reach get the
 //! mail. Mails of one UID are claimed in the order they came.

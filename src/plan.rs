@@ -3,8 +3,11 @@
 //! A plan is made afresh for each attempt and never stored; what was recorded as done is not in it
 //! again. `execute` carries it out, one action after the other.
 
+use jiff::Timestamp;
+
 use crate::account::Account;
-use crate::invite::{Attached, Goal, Invite};
+use crate::ical::Attendee;
+use crate::invite::{Attached, Change, Done, Goal, OccurrenceDone, Part, Shall};
 use crate::mime::{self, Refusal, Stamp};
 use crate::submission::Envelope;
 
@@ -50,31 +53,92 @@ pub enum EventAction {
     /// `PATCH /me/events/{id}` with what differs. Where that is the attendees alone, Exchange mails
     /// only those who were added or removed.
     Patch { content: bool, attendees: bool },
+    /// Which of the series' occurrences starts then, if nobody had moved it.
+    Find(Timestamp),
+    /// `PATCH` of one occurrence, with its content or with its attendees alone.
+    PatchOccurrence { original: Timestamp, attendees: bool },
+    /// `POST …/cancel` of one occurrence: the attendees are told.
+    CancelOccurrence(Timestamp),
+    /// `DELETE` of one occurrence: there is nobody to tell.
+    DeleteOccurrence(Timestamp),
     /// `POST /me/events/{id}/cancel`: the attendees are told.
     Cancel,
     /// `DELETE /me/events/{id}`: there is nobody to tell.
     Delete,
 }
 
-/// The next call for an invite; `None` when the mailbox is as it shall be.
-pub fn of_invite(invite: &Invite) -> Option<EventAction> {
-    let done = &invite.done;
-    match &invite.goal {
-        Goal::Cancelled if done.event.is_none() || done.cancelled => None,
-        Goal::Cancelled if done.attendees.is_empty() => Some(EventAction::Delete),
-        Goal::Cancelled => Some(EventAction::Cancel),
-        Goal::Stand { attachments, .. } if done.event.is_none() => {
-            Some(EventAction::Create { with_attendees: attachments.is_empty() })
-        }
-        Goal::Stand { content, attendees, attachments } => {
-            if let Some(file) = attachments.iter().find(|file| !done.attachments.contains(file)) {
-                return Some(EventAction::Attach(file.clone()));
-            }
-            let content = done.content.as_ref() != Some(content);
-            let attendees = done.attendees != *attendees;
-            (content || attendees).then_some(EventAction::Patch { content, attendees })
-        }
+/// The next call for one event of an invite; `None` when the mailbox is as it shall be.
+///
+/// First what nobody is told of, then what everybody is, then who is on it: so whoever is new gets one
+/// invitation, and to the whole of it.
+pub fn of_event(part: &Part) -> Option<EventAction> {
+    let done = &part.done;
+    let wanted = match &part.goal {
+        Goal::Cancelled if done.event.is_none() || done.cancelled => return None,
+        Goal::Cancelled if done.attendees.is_empty() => return Some(EventAction::Delete),
+        Goal::Cancelled => return Some(EventAction::Cancel),
+        Goal::Stand(wanted) => wanted,
+    };
+    if done.event.is_none() {
+        let with_attendees = wanted.attachments.is_empty() && wanted.occurrences.is_empty();
+        return Some(EventAction::Create { with_attendees });
     }
+    if let Some(file) = wanted.attachments.iter().find(|file| !done.attachments.contains(file)) {
+        return Some(EventAction::Attach(file.clone()));
+    }
+    // Graph: a file that hangs on an event reaches its attendees with the next update.
+    let untold = !done.attendees.is_empty() && done.told != wanted.attachments;
+    let content = untold || done.content.as_ref() != Some(&wanted.content);
+    let attendees = done.attendees != wanted.attendees;
+    if content {
+        let attendees = attendees && wanted.occurrences.is_empty();
+        return Some(EventAction::Patch { content, attendees });
+    }
+    let changes = || wanted.occurrences.iter();
+    changes()
+        .find_map(|(original, change)| of_occurrence(*original, change, done))
+        .or_else(|| attendees.then_some(EventAction::Patch { content, attendees }))
+        .or_else(|| {
+            changes().find_map(|(original, change)| {
+                attendees_of_occurrence(*original, change, &wanted.attendees, done)
+            })
+        })
+}
+
+fn of_occurrence(original: Timestamp, change: &Change, done: &Done) -> Option<EventAction> {
+    let nothing = OccurrenceDone::default();
+    let stands = done.occurrences.get(&original).unwrap_or(&nothing);
+    if stands.cancelled {
+        return None;
+    }
+    let action = match &change.shall {
+        Shall::NotTakePlace if done.attendees.is_empty() => EventAction::DeleteOccurrence(original),
+        Shall::NotTakePlace => EventAction::CancelOccurrence(original),
+        Shall::TakePlace { content, .. } if *content == stands.content => return None,
+        Shall::TakePlace { .. } => EventAction::PatchOccurrence { original, attendees: false },
+    };
+    Some(if stands.id.is_none() { EventAction::Find(original) } else { action })
+}
+
+fn attendees_of_occurrence(
+    original: Timestamp,
+    change: &Change,
+    attendees: &[Attendee],
+    done: &Done,
+) -> Option<EventAction> {
+    let nothing = OccurrenceDone::default();
+    let stands = done.occurrences.get(&original).unwrap_or(&nothing);
+    let is_of_the_series = stands.attendees.is_none() && change.shall.has_everybody();
+    if stands.cancelled || is_of_the_series || change.shall == Shall::NotTakePlace {
+        return None;
+    }
+    let there = stands.attendees.as_deref().unwrap_or(attendees);
+    let differs = change.shall.attendees(attendees) != there;
+    let action = match stands.id {
+        None => EventAction::Find(original),
+        Some(_) => EventAction::PatchOccurrence { original, attendees: true },
+    };
+    differs.then_some(action)
 }
 
 /// What to do with a mail; a [`Refusal`] if nothing right can be done.

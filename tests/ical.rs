@@ -45,8 +45,10 @@ fn attendee(attendee: &Attendee) -> String {
     if attendee.partstat != PartStat::NeedsAction {
         write!(text, ", {:?}", attendee.partstat).unwrap();
     }
-    if attendee.rsvp {
-        text.push_str(", answer wanted");
+    match attendee.rsvp {
+        None => {}
+        Some(true) => text.push_str(", answer wanted"),
+        Some(false) => text.push_str(", no answer wanted"),
     }
     text
 }
@@ -347,6 +349,31 @@ fn five_hundred_attendees_are_read() {
         (0..500).map(|n| format!("ATTENDEE:mailto:a{n}@fabrikam.example\r\n")).collect();
     let object = read(&calendar(&format!("{START}{attendees}"))).unwrap();
     assert_eq!(object.events[0].master.as_ref().unwrap().attendees.len(), 500);
+}
+
+#[test]
+fn an_rsvp_that_is_not_said_is_not_false_and_the_strongest_of_two_counts() {
+    for (given, expected) in [
+        ("", None),
+        (";RSVP=TRUE", Some(true)),
+        (";RSVP=FALSE", Some(false)),
+        // Quirk(hand-made)
+        (";RSVP=yes", Some(true)),
+        (";RSVP=0", Some(false)),
+        (";RSVP=perhaps", None),
+    ] {
+        let once = format!("ATTENDEE{given}:mailto:alex.wilber@fabrikam.example\r\n");
+        for (more, expected) in [
+            ("", expected),
+            ("ATTENDEE:mailto:alex.wilber@fabrikam.example\r\n", expected),
+            ("ATTENDEE;RSVP=TRUE:mailto:Alex.Wilber@fabrikam.example\r\n", Some(true)),
+        ] {
+            let object = read(&calendar(&format!("{START}{once}{more}"))).unwrap();
+            let attendees = &object.events[0].master.as_ref().unwrap().attendees;
+            assert_eq!(attendees.len(), 1);
+            assert_eq!(attendees[0].rsvp, expected, "{once}{more}");
+        }
+    }
 }
 
 #[test]

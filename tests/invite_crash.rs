@@ -31,6 +31,8 @@ struct Invite<'i> {
     /// The octets of a file of always the same name.
     file: Option<&'i str>,
     extra: &'i str,
+    /// Further components.
+    more: &'i str,
 }
 
 const FIRST: Invite<'static> = Invite {
@@ -41,6 +43,7 @@ const FIRST: Invite<'static> = Invite {
     attendees: &[COLLEAGUE, GUEST],
     file: Some("The job in one page."),
     extra: "",
+    more: "",
 };
 const MOVED: Invite<'static> =
     Invite { sequence: 1, start: "20270116T140000", file: None, ..FIRST };
@@ -64,9 +67,51 @@ const ELSEWHERE: Invite<'static> = Invite {
 const EVERYBODY: &[&str] = &[COLLEAGUE, GUEST, LATE];
 const LIFE: [&Invite<'static>; 5] = [&FIRST, &MOVED, &ADDED, &ELSEWHERE, &CANCELLED];
 
+/// Fridays, but not the second; the third is in the afternoon.
+const SERIES: Invite<'static> = Invite {
+    extra: "RRULE:FREQ=WEEKLY;COUNT=5\nEXDATE;TZID=Europe/Berlin:20270122T100000\n",
+    more: "BEGIN:VEVENT\nUID:interview-1@ats.example\nDTSTAMP:20261123T080000Z\n\
+           RECURRENCE-ID;TZID=Europe/Berlin:20270129T100000\n\
+           DTSTART;TZID=Europe/Berlin:20270129T140000\nDURATION:PT1H\nSUMMARY:Interview\n\
+           LOCATION:Room 4\nORGANIZER:mailto:adele.vance@contoso.example\n\
+           ATTENDEE:mailto:alex.wilber@contoso.example\n\
+           ATTENDEE:mailto:kim.akers@fabrikam.example\nEND:VEVENT\n",
+    ..FIRST
+};
+/// The fourth is somewhere else, and one more is invited to it alone.
+const FOURTH: Invite<'static> = Invite {
+    sequence: 1,
+    start: "20270205T100000",
+    location: "Room 5",
+    attendees: EVERYBODY,
+    file: None,
+    extra: "RECURRENCE-ID;TZID=Europe/Berlin:20270205T100000\n",
+    ..FIRST
+};
+const THIRD_OFF: Invite<'static> = Invite {
+    method: "CANCEL",
+    sequence: 2,
+    start: "20270129T140000",
+    file: None,
+    extra: "RECURRENCE-ID;TZID=Europe/Berlin:20270129T100000\nSTATUS:CANCELLED\n",
+    ..FIRST
+};
+/// Another hour is another series of occurrences: it begins without what was said of single ones.
+const SERIES_MOVED: Invite<'static> = Invite {
+    sequence: 3,
+    start: "20270115T110000",
+    file: None,
+    extra: "RRULE:FREQ=WEEKLY;COUNT=5\nEXDATE;TZID=Europe/Berlin:20270122T110000\n",
+    more: "",
+    ..FIRST
+};
+const SERIES_OFF: Invite<'static> = Invite { sequence: 4, attendees: FIRST.attendees, ..CANCELLED };
+const SERIES_LIFE: [&Invite<'static>; 5] =
+    [&SERIES, &FOURTH, &THIRD_OFF, &SERIES_MOVED, &SERIES_OFF];
+
 impl Invite<'_> {
     fn mail(&self) -> Mail {
-        let Invite { method, sequence, start, location, extra, .. } = self;
+        let Invite { method, sequence, start, location, extra, more, .. } = self;
         let attendees: String = self
             .attendees
             .iter()
@@ -88,7 +133,7 @@ impl Invite<'_> {
              BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//ATS//EN\nMETHOD:{method}\nBEGIN:VEVENT\nUID:{UID}\n\
              SEQUENCE:{sequence}\nDTSTAMP:20261123T080000Z\nDTSTART;TZID=Europe/Berlin:{start}\n\
              DURATION:PT1H\nSUMMARY:Interview\nLOCATION:{location}\nORGANIZER:mailto:{USER}\n\
-             {attendees}{extra}END:VEVENT\nEND:VCALENDAR\n--b--\n{}--m--\n",
+             {attendees}{extra}END:VEVENT\n{more}END:VCALENDAR\n--b--\n{}--m--\n",
             self.attendees.join(", "),
             self.attendees.len(),
             file.unwrap_or_default(),
@@ -131,13 +176,15 @@ fn deal_with(site: &Site, daemon: &mut Daemon, invite: &Invite<'_>) {
     site.work_off(daemon);
 }
 
-/// Every event of every mailbox, as far as its owner sees it.
+/// Every event of every mailbox, as far as its owner sees it; a series by its occurrences.
 fn calendars(site: &Site) -> Vec<String> {
     let world = site.sandbox.world();
+    let short_months = world.switches().short_months;
+    let (from, to) = ("2027-01-01T00:00Z".parse().unwrap(), "2027-04-01T00:00Z".parse().unwrap());
     let mut lines = Vec::new();
     for user in &world.users {
-        for event in world.calendar.events(user.object_id) {
-            let content = &event.content;
+        for shown in world.calendar.view(user.object_id, from, to, short_months) {
+            let (event, content) = (&shown.event, shown.content());
             let text = |name: &str| content.properties[name].to_string();
             let files: Vec<&str> =
                 event.attachments.iter().map(|file| str::from_utf8(&file.bytes).unwrap()).collect();
@@ -159,18 +206,22 @@ fn calendars(site: &Site) -> Vec<String> {
 fn invitations(site: &Site) -> Vec<String> {
     let rows = site.sandbox.world().ledger.invitations();
     let line = |row: &postbridge::sandbox::ledger::Invited| {
-        let postbridge::sandbox::invitations::Invitation { kind, attendee, start, .. } =
-            &row.invitation;
-        format!("{kind:?} {attendee} {start}")
+        let postbridge::sandbox::invitations::Invitation {
+            kind, attendee, start, occurrence, ..
+        } = &row.invitation;
+        match occurrence {
+            Some(original) => format!("{kind:?} {attendee} {start} ({original})"),
+            None => format!("{kind:?} {attendee} {start}"),
+        }
     };
     rows.iter().map(line).collect()
 }
 
 /// The meeting's whole life, with a disturbance or none.
-fn live(site: &Site, disturb: impl FnOnce(&Daemon)) -> Left {
+fn live(site: &Site, life: &[&Invite<'_>], disturb: impl FnOnce(&Daemon)) -> Left {
     let mut daemon = site.serve();
     disturb(&daemon);
-    let calendars = LIFE
+    let calendars = life
         .iter()
         .map(|invite| {
             deal_with(site, &mut daemon, invite);
@@ -179,14 +230,14 @@ fn live(site: &Site, disturb: impl FnOnce(&Daemon)) -> Left {
         .collect();
     let entries = site.finish(&mut daemon);
     assert!(entries.iter().all(|entry| entry.state == State::Sent), "{entries:?}");
-    assert_eq!(entries.len(), LIFE.len());
+    assert_eq!(entries.len(), life.len());
     assert_eq!(site.sandbox.world().ledger.copies().len(), 0, "an attendee got the mail as well");
     Left { calendars, invitations: invitations(site) }
 }
 
 fn undisturbed() -> (Left, u64) {
     let site = Site::new();
-    let left = live(&site, |_| {});
+    let left = live(&site, &LIFE, |_| {});
     let mailed: Vec<&str> =
         left.invitations.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
     let expected = [
@@ -246,11 +297,11 @@ fn worlds() -> Vec<Switches> {
 }
 
 /// A site of this world, whose daemon is killed at one request.
-fn killed_at(switches: &Switches, nth: u64, when: When, expected: &Left) {
+fn killed_at(switches: &Switches, life: &[&Invite<'_>], nth: u64, when: When, expected: &Left) {
     let site = Site::new();
     *site.sandbox.world().switches() = switches.clone();
     let mut first = 0;
-    let left = live(&site, |daemon| {
+    let left = live(&site, life, |daemon| {
         first = daemon.pid();
         site.sandbox.world().faults.set(at(nth, Act::Kill(Kill { pid: first, when })));
     });
@@ -263,14 +314,92 @@ fn killed_at(switches: &Switches, nth: u64, when: When, expected: &Left) {
 #[test]
 fn killed_at_any_request_of_an_invites_life_nobody_is_mailed_twice_and_nothing_is_missing() {
     let (expected, requests) = undisturbed();
-    // A token; create, attach, invite; move; add; attach, tell; cancel.
-    assert_eq!(requests, 9, "{:?}", expected.invitations);
+    // A token; create, attach, invite; move; look who is on it, add; attach, tell; cancel.
+    assert_eq!(requests, 10, "{:?}", expected.invitations);
     for when in [When::Before, When::After] {
         for nth in 1..=requests {
-            killed_at(&Switches::default(), nth, when, &expected);
+            killed_at(&Switches::default(), &LIFE, nth, when, &expected);
         }
     }
     say(&format!("killed at each of {requests} requests, before and after"));
+}
+
+/// What the whole life of a series should look like, and how many requests it takes.
+fn undisturbed_series(switches: &Switches) -> (Left, u64) {
+    let site = Site::new();
+    *site.sandbox.world().switches() = switches.clone();
+    let left = live(&site, &SERIES_LIFE, |_| {});
+    (left, site.requests())
+}
+
+#[test]
+fn a_series_lives_as_its_mails_say() {
+    let (left, requests) = undisturbed_series(&Switches::default());
+    let starts = |at: usize| -> Vec<&str> {
+        let of_the_organizer = left.calendars[at].iter().filter(|line| line.starts_with(USER));
+        of_the_organizer.map(|line| line.split(' ').nth(2).unwrap()).collect()
+    };
+    let expected: [&[&str]; 5] = [
+        &[
+            "2027-01-15T09:00:00Z",
+            "2027-01-29T13:00:00Z",
+            "2027-02-05T09:00:00Z",
+            "2027-02-12T09:00:00Z",
+        ],
+        &[
+            "2027-01-15T09:00:00Z",
+            "2027-01-29T13:00:00Z",
+            "2027-02-05T09:00:00Z",
+            "2027-02-12T09:00:00Z",
+        ],
+        &["2027-01-15T09:00:00Z", "2027-02-05T09:00:00Z", "2027-02-12T09:00:00Z"],
+        &[
+            "2027-01-15T10:00:00Z",
+            "2027-01-29T10:00:00Z",
+            "2027-02-05T10:00:00Z",
+            "2027-02-12T10:00:00Z",
+        ],
+        &[],
+    ];
+    for (at, expected) in expected.iter().enumerate() {
+        assert_eq!(&starts(at), expected, "after mail {at}");
+    }
+    say(&format!("{requests} requests; {:#?}", left.invitations));
+}
+
+#[test]
+fn killed_at_any_request_of_a_series_with_overrides_and_a_file_nobody_is_mailed_twice() {
+    for switches in [
+        Switches::default(),
+        Switches {
+            series_change_keeps_exceptions: true,
+            exception_gets_another_id: true,
+            ..Switches::default()
+        },
+    ] {
+        let (expected, requests) = undisturbed_series(&switches);
+        for when in [When::Before, When::After] {
+            for nth in 1..=requests {
+                killed_at(&switches, &SERIES_LIFE, nth, when, &expected);
+            }
+        }
+        say(&format!("a series killed at each of {requests} requests, before and after"));
+    }
+}
+
+#[test]
+fn an_answer_lost_or_late_at_any_request_of_a_series_changes_nothing_for_the_attendees() {
+    let (expected, requests) = undisturbed_series(&Switches::default());
+    let late = || Act::ActThenAnswer(answer(503, "ErrorServerBusy", None));
+    let conflict = || Act::Answer(answer(409, "ErrorIrresolvableConflict", None));
+    for nth in 2..=requests {
+        for act in [Act::CutAfter, late(), conflict()] {
+            let site = Site::new();
+            let name = act.name();
+            let left = live(&site, &SERIES_LIFE, |_| site.sandbox.world().faults.set(at(nth, act)));
+            assert_eq!(left, expected, "{name} at request {nth}");
+        }
+    }
 }
 
 #[test]
@@ -278,7 +407,7 @@ fn killed_around_the_create_it_finds_its_event_however_graph_says_that_it_is_the
     let (expected, _) = undisturbed();
     for switches in worlds() {
         for (nth, when) in [(2, When::Before), (2, When::After), (4, When::After)] {
-            killed_at(&switches, nth, when, &expected);
+            killed_at(&switches, &LIFE, nth, when, &expected);
         }
     }
 }
@@ -326,7 +455,8 @@ fn an_answer_lost_or_late_at_any_request_changes_nothing_for_the_attendees() {
         for nth in 2..=requests {
             let site = Site::new();
             *site.sandbox.world().switches() = switches.clone();
-            let left = live(&site, |_| site.sandbox.world().faults.set(at(nth, act.clone())));
+            let left =
+                live(&site, &LIFE, |_| site.sandbox.world().faults.set(at(nth, act.clone())));
             assert_eq!(left, expected, "{} at request {nth}", act.name());
         }
     }
@@ -345,7 +475,7 @@ fn an_event_that_somebody_deleted_is_made_anew_by_the_next_update() {
     let mailed = invitations(&site);
     let kinds: Vec<&str> = mailed.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(kinds, ["Request", "Request", "Cancel", "Cancel", "Request", "Request"]);
-    assert_eq!(remembered(&site).generation, 2);
+    assert_eq!(remembered(&site).parts[0].generation, 2);
 }
 
 #[test]
@@ -373,7 +503,7 @@ fn killed_while_it_makes_a_deleted_event_anew_it_makes_one() {
         deal_with(&site, &mut daemon, &MOVED);
         assert_eq!(daemon.pid() != first, nth > 0, "request {nth} never came");
         site.finish(&mut daemon);
-        let left = (calendars(&site), invitations(&site), remembered(&site).generation);
+        let left = (calendars(&site), invitations(&site), remembered(&site).parts[0].generation);
         assert_eq!(&left, expected.get_or_insert(left.clone()), "killed {when:?} request {nth}");
     }
 }

@@ -495,3 +495,26 @@ fn exdate_rdate_and_overrides_change_the_list() {
     let to = "2026-11-06T00:00:00Z".parse().unwrap();
     assert_eq!(instances(&event, &zone, from, to, 1).unwrap().len(), 1);
 }
+
+#[test]
+fn an_occurrence_ends_at_the_time_of_day_of_the_first_also_when_the_clock_changes() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let at = |day: Date, hour: i8, minute: i8| zoned(day.at(hour, minute, 0, 0), "Europe/Berlin");
+    let ends = |start: (i8, i8), end: Moment, day: Date| {
+        let rule = plain(Frequency::Daily);
+        let recurrence = Recurrence { rule: Some(rule), rdates: vec![], exdates: vec![] };
+        let mut event = event(at(date(2026, 3, 1), start.0, start.1), Some(recurrence));
+        event.master.as_mut().unwrap().end = end;
+        let from = day.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).unwrap().timestamp();
+        let to = from + 23.hours();
+        instances(&event, &zone, from, to, 1).unwrap()[0].end.clone()
+    };
+    let sunday = date(2026, 3, 29);
+    // A night shift; and half an hour that the clock skips, which is half an hour all the same.
+    let shift = ends((22, 0), at(date(2026, 3, 2), 6, 0), date(2026, 3, 28));
+    assert_eq!(shift, at(sunday, 6, 0));
+    let skipped = ends((2, 30), at(date(2026, 3, 1), 3, 0), sunday);
+    assert_eq!(skipped, at(sunday, 4, 0));
+    let twice = ends((1, 30), at(date(2026, 3, 1), 3, 30), date(2026, 10, 25));
+    assert_eq!(twice, at(date(2026, 10, 25), 3, 30));
+}

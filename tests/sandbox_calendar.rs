@@ -6,6 +6,8 @@ mod common;
 use std::process::Command;
 use std::sync::Arc;
 
+use postbridge::graph::online_meeting::with_join_part;
+use postbridge::graph::resource::{ContentType, Event, ItemBody};
 use postbridge::sandbox;
 use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::world::{DuplicateTransactionStatus, ShortMonths, World};
@@ -697,6 +699,219 @@ async fn a_copy_of_a_series_follows_it_occurrence_by_occurrence() {
     sandbox.ask(ALEX, Method::POST, &path, &[], None).await.is(202, "");
     sandbox.delete(&all[3].0).await.is(204, "");
     assert_eq!(starts(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whether_a_changed_series_keeps_its_exceptions_is_a_switch() {
+    let sandbox = Sandbox::start().await;
+    for keeps in [false, true] {
+        sandbox.world.switches().series_change_keeps_exceptions = keeps;
+        let id = sandbox.create(&series(&[])).await.is(201, "").id();
+        let all = sandbox.instances(&id).await;
+        let tuesday = json!({"start": at("2026-12-01T11:00:00"), "end": at("2026-12-01T12:00:00")});
+        sandbox.patch(&all[1].0, tuesday).await.is(200, "");
+        sandbox.delete(&all[2].0).await.is(204, "");
+        sandbox.patch(&all[3].0, json!({"subject": "Last"})).await.is(200, "");
+        // Two hours later, and one Monday less: what became of the fourth goes with it.
+        let mut body = series(&[]);
+        body["start"] = at("2026-11-23T11:00:00");
+        body["end"] = at("2026-11-23T12:00:00");
+        body["recurrence"]["range"]["numberOfOccurrences"] = json!(3);
+        sandbox.patch(&id, body).await.is(200, "");
+        let left = sandbox.instances(&id).await;
+        let left: Vec<(&str, &str)> =
+            left.iter().map(|(_, start, kind)| (&start[..16], kind.as_str())).collect();
+        let expected = match keeps {
+            true => vec![("2026-11-23T10:00", "occurrence"), ("2026-12-01T10:00", "exception")],
+            false => vec![
+                ("2026-11-23T10:00", "occurrence"),
+                ("2026-11-30T10:00", "occurrence"),
+                ("2026-12-07T10:00", "occurrence"),
+            ],
+        };
+        assert_eq!(left, expected);
+        sandbox.delete(&id).await.is(204, "");
+    }
+}
+
+#[tokio::test]
+async fn an_exception_that_was_kept_is_found_even_before_its_earlier_neighbours() {
+    let sandbox = Sandbox::start().await;
+    sandbox.world.switches().series_change_keeps_exceptions = true;
+    let id = sandbox.create(&series(&[])).await.is(201, "").id();
+    let all = sandbox.instances(&id).await;
+    let tuesday = json!({"start": at("2026-12-01T11:00:00"), "end": at("2026-12-01T12:00:00")});
+    sandbox.patch(&all[2].0, tuesday).await.is(200, "");
+    let mut daily = series(&[])["recurrence"].clone();
+    daily["pattern"] = json!({"type": "daily", "interval": 1});
+    daily["range"]["numberOfOccurrences"] = json!(30);
+    sandbox.patch(&id, json!({"recurrence": daily})).await.is(200, "");
+    let window = "startDateTime=2026-12-01T09:30:00Z&endDateTime=2026-12-02T00:00:00Z";
+    let found = sandbox.get(&format!("{EVENTS}/{id}/instances?{window}")).await.is(200, "").body;
+    assert_eq!(found["value"].as_array().unwrap().len(), 1);
+    assert_eq!(found["value"][0]["originalStart"], "2026-12-07T08:00:00Z");
+}
+
+#[tokio::test]
+async fn whether_an_exception_has_another_id_is_a_switch() {
+    let sandbox = Sandbox::start().await;
+    sandbox.world.switches().exception_gets_another_id = true;
+    let id = sandbox.create(&series(&[])).await.is(201, "").id();
+    let old = sandbox.instances(&id).await.swap_remove(1).0;
+    let exception = sandbox.patch(&old, json!({"subject": "Other"})).await.is(200, "");
+    assert_eq!(exception.body["type"], "exception");
+    let new = exception.id();
+    assert_ne!(new, old);
+    sandbox.get(&format!("{EVENTS}/{old}")).await.is(404, "ErrorItemNotFound");
+    sandbox.patch(&old, json!({"subject": "Lost"})).await.is(404, "ErrorItemNotFound");
+    sandbox.delete(&old).await.is(404, "ErrorItemNotFound");
+    assert_eq!(sandbox.instances(&id).await[1].0, new);
+    // Once is enough.
+    assert_eq!(sandbox.patch(&new, json!({"subject": "Third"})).await.is(200, "").id(), new);
+    let path = format!("{EVENTS}/{id}?$expand=exceptionOccurrences");
+    assert_eq!(sandbox.get(&path).await.body["exceptionOccurrences"][0]["id"], json!(new));
+    let other = sandbox.instances(&id).await.swap_remove(2).0;
+    sandbox.get(&format!("{EVENTS}/{other}")).await.is(200, "");
+    sandbox.delete(&new).await.is(204, "");
+    sandbox.get(&format!("{EVENTS}/{new}")).await.is(404, "ErrorItemNotFound");
+    assert_eq!(sandbox.instances(&id).await.len(), 3);
+}
+
+#[tokio::test]
+async fn what_became_of_single_occurrences_is_shown_by_a_get_of_one_master_only() {
+    let sandbox = Sandbox::start().await;
+    let id = sandbox.create(&series(&[])).await.is(201, "").id();
+    let all = sandbox.instances(&id).await;
+    sandbox.patch(&all[1].0, json!({"subject": "Other"})).await.is(200, "");
+    sandbox.delete(&all[2].0).await.is(204, "");
+    let ask = "$select=id,cancelledOccurrences&$expand=exceptionOccurrences";
+    let master = sandbox.get(&format!("{EVENTS}/{id}?{ask}")).await.is(200, "").body;
+    let names: Vec<&String> = master.as_object().unwrap().keys().collect();
+    let expected =
+        ["@odata.context", "@odata.etag", "cancelledOccurrences", "exceptionOccurrences", "id"];
+    assert_eq!(names, expected);
+    let cancelled = master["cancelledOccurrences"].as_array().unwrap();
+    assert!(cancelled.len() == 1 && cancelled[0].as_str().unwrap().ends_with(".2026-12-07"));
+    let exceptions = master["exceptionOccurrences"].as_array().unwrap();
+    assert_eq!(exceptions.len(), 1);
+    assert_eq!(exceptions[0]["originalStart"], "2026-11-30T08:00:00Z");
+    assert_eq!(exceptions[0]["type"], "exception");
+
+    // Neither unasked, nor by half of what it takes, nor of anything else.
+    let single = sandbox.create(&event(&[])).await.id();
+    let half = format!("{EVENTS}/{id}?$select=exceptionOccurrences");
+    for path in [
+        format!("{EVENTS}/{id}"),
+        half,
+        format!("{EVENTS}/{single}?{ask}"),
+        format!("{EVENTS}/{}?{ask}", all[1].0),
+    ] {
+        let shown = sandbox.get(&path).await.is(200, "").body;
+        assert_eq!(shown.get("exceptionOccurrences"), None, "{path}");
+        assert_eq!(shown.get("cancelledOccurrences"), None, "{path}");
+    }
+    let window = "startDateTime=2026-11-01T00:00:00Z&endDateTime=2027-01-01T00:00:00Z";
+    for ask in ["$select=cancelledOccurrences", "$expand=exceptionOccurrences"] {
+        for path in [
+            format!("{EVENTS}?{ask}"),
+            format!("{EVENTS}/{id}/instances?{window}&{ask}"),
+            format!("/v1.0/me/calendarView?{window}&{ask}"),
+        ] {
+            sandbox.get(&path).await.is(400, "RequestBroker--ParseUri");
+        }
+        let refused = sandbox.patch(&format!("{id}?{ask}"), json!({"subject": "New"})).await;
+        refused.is(400, "RequestBroker--ParseUri");
+    }
+    assert_eq!(sandbox.get(&format!("{EVENTS}/{id}")).await.body["subject"], "Interview");
+}
+
+#[tokio::test]
+async fn a_moved_occurrence_is_found_only_where_it_is_now() {
+    let sandbox = Sandbox::start().await;
+    let id = sandbox.create(&series(&[])).await.is(201, "").id();
+    let all = sandbox.instances(&id).await;
+    let thursday = json!({"start": at("2026-12-03T11:00:00"), "end": at("2026-12-03T12:00:00")});
+    sandbox.patch(&all[1].0, thursday).await.is(200, "");
+    for (day, expected) in [("2026-11-30", 0), ("2026-12-03", 1)] {
+        let window = format!("startDateTime={day}T00:00:00Z&endDateTime={day}T23:59:59Z");
+        for path in
+            [format!("{EVENTS}/{id}/instances?{window}"), format!("/v1.0/me/calendarView?{window}")]
+        {
+            let found = sandbox.get(&path).await.is(200, "").body;
+            let found = found["value"].as_array().unwrap();
+            assert_eq!(found.len(), expected, "{path}");
+            assert!(found.iter().all(|one| one["originalStart"] == "2026-11-30T08:00:00Z"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_occurrence_keeps_each_extended_property_that_it_was_given() {
+    let sandbox = Sandbox::start().await;
+    let mark = UID.replace("BridgeUid", "Mark");
+    let expand = |id: &str| format!("$expand=singleValueExtendedProperties($filter=id eq '{id}')");
+    let id = sandbox.create(&series(&[])).await.is(201, "").id();
+    let one = sandbox.instances(&id).await.swap_remove(1).0;
+    let with = |id: &str, value: &str| json!({"singleValueExtendedProperties": [{"id": id, "value": value}]});
+    let answer = sandbox.patch(&format!("{one}?{}", expand(UID)), with(UID, "a")).await.is(200, "");
+    let expected = json!([{"id": UID, "value": "a"}]);
+    assert_eq!(answer.body["singleValueExtendedProperties"], expected);
+    let answer = sandbox.patch(&one, with(&mark, "b")).await.is(200, "");
+    assert_eq!(answer.body.get("singleValueExtendedProperties"), None);
+    sandbox.patch(&one, with(&mark, "c")).await.is(200, "");
+    for (name, value) in [(UID, "a"), (mark.as_str(), "c")] {
+        let shown = sandbox.get(&format!("{EVENTS}/{one}?{}", expand(name))).await.is(200, "");
+        let expected = json!([{"id": name, "value": value}]);
+        assert_eq!(shown.body["singleValueExtendedProperties"], expected);
+    }
+    let master = sandbox.get(&format!("{EVENTS}/{id}?{}", expand(UID))).await.is(200, "");
+    assert_eq!(master.body.get("singleValueExtendedProperties"), None);
+}
+
+#[tokio::test]
+async fn an_online_meeting_lives_as_long_as_its_body_names_the_link() {
+    let sandbox = Sandbox::start().await;
+    let mut body = series(&[]);
+    body["isOnlineMeeting"] = json!(true);
+    body["onlineMeetingProvider"] = json!("teamsForBusiness");
+    body["body"] = json!({"contentType": "html", "content": "<html><body><p>Hi</p></body></html>"});
+    let created = sandbox.create(&body).await.is(201, "").body;
+    let url = created["onlineMeeting"]["joinUrl"].as_str().unwrap();
+    let html = created["body"]["content"].as_str().unwrap();
+    let line = "_".repeat(80);
+    let [before, join, after] = html.split(&line).collect::<Vec<&str>>()[..] else {
+        panic!("{html}")
+    };
+    assert!(before.contains("<p>Hi</p>") && after.ends_with("</body></html>"), "{html}");
+    assert!(join.contains("Join") && join.contains(&format!("href=\"{url}\"")), "{html}");
+
+    let id = created["id"].as_str().unwrap();
+    let content = |content: &str| json!({"body": {"contentType": "html", "content": content}});
+    // As the bridge replaces a body.
+    let shown: Event = serde_json::from_value(created.clone()).unwrap();
+    let url = shown.online_meeting.and_then(|meeting| meeting.join_url).unwrap();
+    let new = ItemBody { content_type: ContentType::Text, content: "Hello".to_owned() };
+    let kept = with_join_part(&new, &shown.body.unwrap(), &url).unwrap();
+    let updated = sandbox.patch(id, json!({"body": kept})).await.is(200, "").body;
+    assert_eq!(updated["isOnlineMeeting"], true);
+    assert_eq!(updated["body"]["content"], json!(kept.content));
+
+    // Of one occurrence, and then of all.
+    let one = sandbox.instances(id).await.swap_remove(1).0;
+    let ended = sandbox.patch(&one, content("<p>On site</p>")).await.is(200, "").body;
+    assert_eq!((&ended["isOnlineMeeting"], &ended["onlineMeeting"]), (&json!(false), &Value::Null));
+    assert_eq!(ended["body"]["content"], "<p>On site</p>");
+    assert_eq!(sandbox.get(&format!("{EVENTS}/{id}")).await.body["isOnlineMeeting"], true);
+    let ended = sandbox.patch(id, content("<p>On site</p>")).await.is(200, "").body;
+    assert_eq!((&ended["isOnlineMeeting"], &ended["onlineMeeting"]), (&json!(false), &Value::Null));
+
+    // What becomes a meeting with a new body has no link yet that it could lose.
+    let id = sandbox.create(&event(&[])).await.id();
+    let mut body = content("<p>Online</p>");
+    body["isOnlineMeeting"] = json!(true);
+    let became = sandbox.patch(&id, body).await.is(200, "").body;
+    assert_eq!(became["isOnlineMeeting"], true);
+    assert!(became["body"]["content"].as_str().unwrap().contains("Join"), "{became}");
 }
 
 #[tokio::test]

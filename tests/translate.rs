@@ -58,7 +58,7 @@ fn attendee(text: &str, role: Role) -> Attendee {
         address: address(text),
         name: None,
         role,
-        rsvp: false,
+        rsvp: None,
         partstat: PartStat::NeedsAction,
     }
 }
@@ -187,12 +187,57 @@ fn a_time_without_a_zone_is_in_the_account_s() {
 }
 
 #[test]
+fn answers_are_asked_for_unless_it_is_said_that_none_are_wanted() {
+    let asks = |wanted: &[Option<bool>]| {
+        let mut event = interview();
+        event.organizer = Some(address("adele.vance@contoso.example"));
+        // What the organizer's own entry says is for nobody.
+        event.attendees = vec![Attendee {
+            rsvp: wanted.first().copied().flatten().map(|wanted| !wanted),
+            ..attendee("Adele.Vance@contoso.example", Role::Required)
+        }];
+        for (n, rsvp) in wanted.iter().enumerate() {
+            let address = format!("candidate{n}@fabrikam.example");
+            event.attendees.push(Attendee { rsvp: *rsvp, ..attendee(&address, Role::Required) });
+        }
+        json(&event)["responseRequested"] == true
+    };
+    assert!(asks(&[]));
+    assert!(asks(&[None, None]));
+    assert!(asks(&[Some(false), Some(true)]));
+    assert!(asks(&[Some(true), None]));
+    assert!(!asks(&[Some(false)]));
+    assert!(!asks(&[None, Some(false)]));
+}
+
+#[test]
 fn a_time_in_the_gap_of_the_clock_is_the_one_that_exists() {
     // RFC 5545 §3.3.5: 02:30 with the offset before the gap is 03:30 after it.
     let mut event = occurrence(zoned(date(2026, 3, 28).at(2, 30, 0, 0), "Europe/Berlin"), None);
     event.start = zoned(date(2026, 3, 29).at(2, 30, 0, 0), "Europe/Berlin");
     event.end = zoned(date(2026, 3, 29).at(4, 0, 0, 0), "Europe/Berlin");
     assert_eq!(json(&event)["start"]["dateTime"], "2026-03-29T03:30:00");
+}
+
+#[test]
+fn a_series_that_begins_where_the_clock_changes_is_refused() {
+    let day = date(2026, 3, 29);
+    let at = |hour, minute| zoned(day.at(hour, minute, 0, 0), "Europe/Berlin");
+    let nightly = weekly(vec![], RuleEnd::Never);
+    // Begins in the gap; lasts over it; and not at all.
+    for (start, end, taken) in
+        [(at(2, 30), at(4, 0), false), (at(1, 30), at(3, 30), false), (at(3, 30), at(4, 0), true)]
+    {
+        let mut event = occurrence(start, nightly.clone());
+        event.end = end;
+        match translate(&event) {
+            Ok(_) => assert!(taken),
+            Err(refused) => {
+                assert!(!taken && refused.spreadable, "{refused}");
+                assert!(refused.why.contains("where the clock changes"), "{refused}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -300,7 +300,9 @@ fn aliases(address: &Address, me: &Me) -> Result<Vec<Address>, String> {
 
 fn about_me(failure: graph::Failure) -> SignInError {
     SignInError::Refused(match failure {
-        graph::Failure::Later { why, .. } | graph::Failure::Unknown { why } => {
+        graph::Failure::Later { why, .. }
+        | graph::Failure::Conflict { why }
+        | graph::Failure::Unknown { why } => {
             format!("Whose mailbox it is could not be asked: {why}. Try again.")
         }
         graph::Failure::Duplicate { .. } => "Graph answered something else. Try again.".to_owned(),

@@ -6,7 +6,7 @@ use super::line::{Line, odd};
 use crate::account::Address;
 use crate::config::Config;
 use crate::control::{Reply, Request};
-use crate::invite::{Goal, Invite};
+use crate::invite::{Invite, Part, Way};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -59,11 +59,10 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                 }
                 Reply::Invite { address, invite, octets, history } => {
                     println!("{}", row(&address, &invite));
-                    if let Some(event) = &invite.done.event {
-                        println!("event      {}", event.id);
-                        println!("iCalUId    {}", event.ical_uid.as_deref().unwrap_or("-"));
+                    for part in &invite.parts {
+                        println!("{}", event(part));
                     }
-                    println!("generation {}\n", invite.generation);
+                    println!();
                     for decided in history {
                         println!("{}  {}  {}", decided.at, decided.entry, decided.why);
                     }
@@ -83,15 +82,46 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
 }
 
 fn row(address: &Address, invite: &Invite) -> String {
-    let (state, subject, start, attendees) = match &invite.goal {
-        Goal::Cancelled => ("cancelled", "", "", 0),
-        Goal::Stand { content, attendees, .. } => (
-            if invite.done.event.is_some() { "stands" } else { "wanted" },
-            content["subject"].as_str().unwrap_or_default(),
-            content["start"]["dateTime"].as_str().unwrap_or_default(),
-            attendees.len(),
-        ),
-    };
     let uid = &invite.uid;
-    format!("{uid}  {state:<9} {start}  {attendees} attendees  {subject}  ({address})")
+    let first = invite.standing().next();
+    let state = match (invite.way, &first) {
+        (Way::Mail, _) => "mailed",
+        (Way::Event, None) => "cancelled",
+        (Way::Event, Some((part, _))) if part.done.event.is_some() => "stands",
+        (Way::Event, Some(_)) => "wanted",
+    };
+    let Some((_, wanted)) = first else { return format!("{uid}  {state:<9}  ({address})") };
+    let subject = wanted.content["subject"].as_str().unwrap_or_default();
+    let start = wanted.content["start"]["dateTime"].as_str().unwrap_or_default();
+    let attendees = invite.attendees().len();
+    let events = match invite.standing().count() {
+        1 => String::new(),
+        n => format!("  {n} events"),
+    };
+    format!("{uid}  {state:<9} {start}  {attendees} attendees{events}  {subject}  ({address})")
+}
+
+/// One event at Microsoft, with what is different about its occurrences.
+fn event(part: &Part) -> String {
+    let done = &part.done;
+    let (id, ical_uid) = match &done.event {
+        Some(event) => (event.id.as_str(), event.ical_uid.as_deref().unwrap_or("-")),
+        None => ("-", "-"),
+    };
+    let cancelled = if done.cancelled { ", cancelled" } else { "" };
+    let mut text = format!(
+        "event       {id}\niCalUId     {ical_uid}\ngeneration  {}{cancelled}",
+        part.generation
+    );
+    if let Some(original) = part.original {
+        text.push_str(&format!("\noccurrence  {original}"));
+    }
+    for (original, one) in &done.occurrences {
+        let what = if one.cancelled { "does not take place" } else { "changed" };
+        text.push_str(&format!(
+            "\noccurrence  {original}  {what}  {}",
+            one.id.as_deref().unwrap_or("-")
+        ));
+    }
+    text
 }

@@ -3,13 +3,16 @@
 //! A [`Turn`] is the right to act for one mail of an account: only [`Executor::turn`] makes one, from
 //! an entry that was claimed, and it holds the mailbox's slot until the attempt is over.
 
-mod event;
+mod converge;
+mod invite;
+mod occurrence;
+mod translate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::Invites;
+pub use invite::Invites;
 
 use crate::access::{Access, AccessError, AccessToken};
 use crate::account::Account;
@@ -156,6 +159,7 @@ impl Executor {
                     renewed = true;
                 }
                 Err(Failure::Never { status: 404, .. }) => return Err(Missed::Gone),
+                Err(Failure::Conflict { why }) => return Err(Missed::Conflict { why }),
                 Err(failure) => {
                     if let Failure::Account { why, .. } = &failure {
                         let stopped = self.access.stopped(account, &token, why).await;
@@ -187,6 +191,12 @@ async fn plan_mail(turn: &Turn, envelope: Envelope, octets: Arc<[u8]>) -> Result
 enum Missed {
     /// 404: what was asked for is not there.
     Gone,
+    /// Somebody else was writing; nothing happened.
+    Conflict {
+        why: String,
+    },
+    /// The occurrence that starts then would come to lie over a neighbour.
+    Crossing(jiff::Timestamp),
     Ended(Ended),
 }
 
@@ -200,7 +210,8 @@ impl From<Missed> for Ended {
     fn from(missed: Missed) -> Ended {
         match missed {
             Missed::Ended(ended) => ended,
-            Missed::Gone => Ended::Failed(Refused {
+            Missed::Conflict { why } => later(why),
+            Missed::Gone | Missed::Crossing(_) => Ended::Failed(Refused {
                 status: [5, 3, 0],
                 diagnostic: Some("404".into()),
                 why: "Graph does not find what it was asked for".into(),
@@ -242,7 +253,7 @@ impl From<Failure> for Ended {
             Failure::Later { after, throttled, why } => {
                 Ended::Later { after, throttled, note: why }
             }
-            Failure::TokenRefused { why } => later(why),
+            Failure::TokenRefused { why } | Failure::Conflict { why } => later(why),
             Failure::Account { why, .. } => Ended::AccountWaits { note: why },
             Failure::Duplicate { .. } => later("Graph has made this before".into()),
             Failure::Unknown { why } => Ended::Unknown { note: why },

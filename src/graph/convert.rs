@@ -130,9 +130,7 @@ pub fn event_body(
             _ => Importance::Normal,
         },
         categories: categories(occurrence),
-        // Graph asks all or none. One RSVP=TRUE asks; and a client that gives none at all is not
-        // known to mean "no answers, please".
-        response_requested: true,
+        response_requested: asks_for_answers(occurrence),
         allow_new_time_proposals: Some(occurrence.counter_allowed),
         is_online_meeting: online.then_some(true),
         online_meeting_provider: online.then(|| "teamsForBusiness".to_owned()),
@@ -160,6 +158,17 @@ pub fn attendees(
         return Err(never(format!("it has {count} attendees, and Graph takes {ATTENDEES_MAX}")));
     }
     Ok(invited)
+}
+
+/// Graph asks all or none. One RSVP=TRUE asks; and a client that gives none at all is not known to mean
+/// "no answers, please". What the organizer's own entry says is for nobody.
+fn asks_for_answers(occurrence: &Occurrence) -> bool {
+    let organizer = occurrence.organizer.as_ref().map(Address::key);
+    let invited = occurrence
+        .attendees
+        .iter()
+        .filter(|attendee| organizer.as_ref().is_none_or(|key| attendee.address.key() != *key));
+    invited.filter_map(|attendee| attendee.rsvp).max().unwrap_or(true)
 }
 
 /// Attendees in Graph's terms, one for one.
@@ -232,18 +241,27 @@ fn times(
         let midnight = |date: &Date| written(date.at(0, 0, 0, 0), settings.zone_name);
         return Ok(Times { start: midnight(first)?, end: midnight(after)? });
     }
-    let (Some((start, start_zone)), Some((end, end_zone))) =
+    let (Some((local, start_zone)), Some((local_end, end_zone))) =
         (local_of(start, settings), local_of(end, settings))
     else {
         return Err(never("one of its start and end is a date, the other a time"));
     };
     let at = |local, zone| instant(local, zone).ok_or_else(|| never("its time is out of range"));
-    let (start_at, end_at) = (at(start, start_zone)?, at(end, end_zone)?);
+    let (start_at, end_at) = (at(local, start_zone)?, at(local_end, end_zone)?);
     if end_at < start_at {
         return Err(never("it ends before it begins"));
     }
+    // RFC 5545 §3.3.5: a time in a gap of the clock is another time.
+    let (start, end) = (start_zone.to_datetime(start_at), end_zone.to_datetime(end_at));
     let until = match series {
         None => end_at,
+        // Exchange gives each occurrence the times of day of the first.
+        Some(_) if is_disturbed(local, start_at, end_at, start_zone) => {
+            return Err(spreadable(
+                "its first occurrence is where the clock changes, so Exchange would give all others \
+                 another time or length",
+            ));
+        }
         Some(series) => span_of(series, end_at),
     };
     let named = |moment: &Moment, zone: &TimeZone| match moment {
@@ -253,15 +271,16 @@ fn times(
             }),
         _ => Ok(settings.zone_name),
     };
-    // RFC 5545 §3.3.5: a time in a gap of the clock is another time. A series keeps it, for the days
-    // on which it exists.
-    let real = |local: DateTime, at: Timestamp, zone: &TimeZone| {
-        if series.is_some() { local } else { zone.to_datetime(at) }
-    };
     Ok(Times {
-        start: written(real(start, start_at, start_zone), named(&occurrence.start, start_zone)?)?,
-        end: written(real(end, end_at, end_zone), named(&occurrence.end, end_zone)?)?,
+        start: written(start, named(&occurrence.start, start_zone)?)?,
+        end: written(end, named(&occurrence.end, end_zone)?)?,
     })
+}
+
+/// Whether the clock skips the start, or changes between start and end.
+fn is_disturbed(local: DateTime, start: Timestamp, end: Timestamp, zone: &TimeZone) -> bool {
+    let on_the_wall = zone.to_datetime(end).duration_since(local);
+    on_the_wall != end.duration_since(start)
 }
 
 fn local_of<'m>(moment: &'m Moment, settings: &Settings<'m>) -> Option<(DateTime, &'m TimeZone)> {
@@ -395,23 +414,25 @@ fn body(content: &Content<'_>, links: &[String]) -> ItemBody {
         }
         Content::Html(_) => {
             let added: String = links.map(|link| html_link(link)).collect();
-            // Before the end of the document, where it has one.
-            let end = ["</body", "</html"]
-                .iter()
-                .find_map(|tag| text.to_ascii_lowercase().rfind(tag))
-                .unwrap_or(text.len());
             if !added.is_empty() {
-                text.insert_str(end, &added);
+                before_the_end(&mut text, &added);
             }
             ItemBody { content_type: ContentType::Html, content: text }
         }
     }
 }
 
-/// A paragraph that names a link; only the web's are made clickable.
-fn html_link(link: &str) -> String {
-    let mut escaped = String::with_capacity(link.len());
-    for c in link.chars() {
+/// Puts HTML before the end of the document, where it has one.
+pub(super) fn before_the_end(html: &mut String, added: &str) {
+    let lower = html.to_ascii_lowercase();
+    let end = ["</body", "</html"].iter().find_map(|tag| lower.rfind(tag)).unwrap_or(html.len());
+    html.insert_str(end, added);
+}
+
+/// Text as HTML, of an element or of an attribute in quotes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -421,6 +442,12 @@ fn html_link(link: &str) -> String {
             other => escaped.push(other),
         }
     }
+    escaped
+}
+
+/// A paragraph that names a link; only the web's are made clickable.
+fn html_link(link: &str) -> String {
+    let escaped = escaped(link);
     let of_the_web = ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme));
     match of_the_web {
         true => format!("<p><a href=\"{escaped}\">{escaped}</a></p>"),

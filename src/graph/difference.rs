@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::resource::{CONTENT_PROPERTY, EventBody, ItemBody};
+use super::resource::{Attendee, CONTENT_PROPERTY, EventBody, ItemBody};
 
 /// A JSON merge patch (RFC 7396) of an event; `recurrence` is whole in it. Empty: no call.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -30,6 +30,18 @@ impl Patch {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Another text than the one that was translated.
+    pub fn set_body(&mut self, body: &ItemBody) {
+        self.0.insert("body".to_owned(), json!(body));
+    }
+
+    /// Puts further attendees onto the list that it holds.
+    pub fn add_attendees(&mut self, more: Vec<Attendee>) {
+        if let Some(Value::Array(list)) = self.0.get_mut("attendees") {
+            list.extend(more.iter().filter_map(|one| serde_json::to_value(one).ok()));
+        }
     }
 
     /// The same, leaving `mark` on the event ([`CONTENT_PROPERTY`]); not where the attendees stand
@@ -94,6 +106,29 @@ pub fn everything(event: &EventBody) -> Patch {
     let mut all = properties(event);
     all.retain(|name, _| !CREATE_ONLY.contains(&name.as_str()));
     Patch(all)
+}
+
+/// Says nothing new, for what reaches the attendees only with an update.
+pub fn again(event: &EventBody) -> Patch {
+    Patch(Map::from_iter([("subject".to_owned(), json!(event.subject))]))
+}
+
+/// What is of the series alone, or set for all of it.
+const OF_THE_SERIES: [&str; 3] = ["recurrence", "isOnlineMeeting", "onlineMeetingProvider"];
+
+/// What makes `new` of one occurrence of a series; `old`: what it was given before.
+pub fn of_occurrence(old: Option<&EventBody>, new: &EventBody) -> Patch {
+    let mut patch = match old {
+        Some(old) => changes(old, new),
+        None => everything(new),
+    };
+    patch.0.retain(|name, _| !OF_THE_SERIES.contains(&name.as_str()));
+    patch
+}
+
+/// The list of attendees alone.
+pub fn attendees(list: Vec<Attendee>) -> Patch {
+    Patch(Map::from_iter([("attendees".to_owned(), json!(list))]))
 }
 
 /// The form in which what means the same is the same.

@@ -1,6 +1,7 @@
 //! Graph's event calls. Invitations, updates and cancellations are mailed by Exchange as part of
 //! them (Graph: event resource); no flag suppresses that.
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +17,13 @@ pub enum Created {
     New(Box<Event>),
     /// The transactionId was used before: the event exists. Its id, where Graph says it.
     Before(Option<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Exceptions {
+    #[serde(default)]
+    exception_occurrences: Vec<Event>,
 }
 
 #[derive(Deserialize)]
@@ -50,16 +58,24 @@ impl Graph {
         }
     }
 
-    /// `PATCH /me/events/{id}` with what changes, and no more.
+    /// `PATCH /me/events/{id}` with what changes, and no more. `etag`: of the event that was read for
+    /// it; if it is another one by now, nothing happens ([`Failure::Conflict`]).
     pub async fn patch_event(
         &self,
         token: &str,
         id: &str,
         patch: &Patch,
+        etag: Option<&str>,
     ) -> Result<Event, Failure> {
         let path = ["me", "events", id];
         let answer = self
-            .event_call(Effect::Irreversible, Method::PATCH, &path, token, |r| r.json(patch))
+            .event_call(Effect::Irreversible, Method::PATCH, &path, token, |request| {
+                let request = request.json(patch);
+                match etag {
+                    Some(etag) => request.header("If-Match", etag),
+                    None => request,
+                }
+            })
             .await?;
         read(&answer.body)
     }
@@ -74,19 +90,65 @@ impl Graph {
         read(&answer.body)
     }
 
-    /// The event that carries this UID of ours, with its mark.
-    pub async fn event_of_uid(&self, token: &str, uid: &str) -> Result<Option<Event>, Failure> {
+    /// The events that carry this UID of ours, with their marks.
+    pub async fn events_of_uid(&self, token: &str, uid: &str) -> Result<Vec<Event>, Failure> {
         let filter = format!(
             "singleValueExtendedProperties/Any(ep: ep/id eq '{UID_PROPERTY}' and ep/value eq '{}')",
             uid.replace('\'', "''")
         );
         let answer = self
             .event_call(Effect::Harmless, Method::GET, &["me", "events"], token, |r| {
-                r.query(&[("$filter", filter), ("$expand", expand_mark())])
+                let top = "200".to_owned();
+                r.query(&[("$filter", filter), ("$expand", expand_mark()), ("$top", top)])
             })
             .await?;
         let events: Events = read(&answer.body)?;
-        Ok(events.value.into_iter().next())
+        Ok(events.value)
+    }
+
+    /// The id of the occurrence to which the series `id` gives this start. `None`: it does not take
+    /// place.
+    ///
+    /// `GET /me/events/{id}/instances` tells where occurrences are now; one that was moved is among the
+    /// series' `exceptionOccurrences`.
+    pub async fn occurrence(
+        &self,
+        token: &str,
+        id: &str,
+        original: Timestamp,
+        all_day: bool,
+    ) -> Result<Option<String>, Failure> {
+        let day = SignedDuration::from_hours(24);
+        let from = original.checked_sub(day).unwrap_or(original).to_string();
+        let to = original.checked_add(day).unwrap_or(original).to_string();
+        let path = ["me", "events", id, "instances"];
+        let answer = self
+            .event_call(Effect::Harmless, Method::GET, &path, token, |r| {
+                r.query(&[
+                    ("startDateTime", from.as_str()),
+                    ("endDateTime", to.as_str()),
+                    ("$top", "200"),
+                ])
+            })
+            .await?;
+        let near: Events = read(&answer.body)?;
+        let is_it = |event: &Event| {
+            event.original_start.is_some_and(|at| is_same_start(at, original, all_day))
+        };
+        if let Some(found) = near.value.into_iter().find(is_it) {
+            return Ok(Some(found.id));
+        }
+        let path = ["me", "events", id];
+        let answer = self
+            .event_call(Effect::Harmless, Method::GET, &path, token, |r| {
+                r.query(&[
+                    ("$select", "id,cancelledOccurrences"),
+                    ("$expand", "exceptionOccurrences"),
+                ])
+            })
+            .await?;
+        let series: Exceptions = read(&answer.body)?;
+        Ok(series.exception_occurrences.into_iter().find(is_it).map(|found| found.id))
     }
 
     /// `POST /me/events/{id}/cancel`: Exchange tells the attendees, and the event goes.
@@ -146,6 +208,14 @@ impl Graph {
         })
         .await
     }
+}
+
+/// Whole days have no time of their own: their start is midnight in the zone of the series, or in UTC.
+fn is_same_start(at: Timestamp, original: Timestamp, all_day: bool) -> bool {
+    // A zone's midnight is at most 14 hours away from that of UTC.
+    let zones = SignedDuration::from_hours(14);
+    let is_midnight = at.as_second().rem_euclid(24 * 3600) == 0;
+    at == original || all_day && is_midnight && at.duration_since(original).abs() <= zones
 }
 
 /// Graph shows an extended property only if it is asked for by name.

@@ -22,6 +22,8 @@ pub enum Failure {
     /// The transactionId was used before: what was to be created is there, under this id if Graph
     /// says it (Graph: ErrorDuplicateTransactionId, 400 or 409).
     Duplicate { existing: Option<String> },
+    /// Something else was written at the same time, or since it was read (409, 412): nothing happened.
+    Conflict { why: String },
     /// 401: the access token is no longer taken. Nothing happened.
     TokenRefused { why: String },
     /// Nothing of this account will work until a person does something: consent, licence, policy.
@@ -101,8 +103,8 @@ impl Failure {
             401 => Failure::TokenRefused { why },
             429 | 509 => later(true),
             // A conflict changed nothing (Graph: ErrorIrresolvableConflict).
-            409 | 412 | 423 => later(false),
-            507 => later(false),
+            409 | 412 => Failure::Conflict { why },
+            423 | 507 => later(false),
             408 | 500 | 502 | 503 | 504 => match effect {
                 Effect::Irreversible => Failure::Unknown { why },
                 Effect::Harmless => later(false),
@@ -237,6 +239,7 @@ mod tests {
             Failure::Never { .. } => "never",
             Failure::Duplicate { .. } => "duplicate",
             Failure::TokenRefused { .. } => "token",
+            Failure::Conflict { .. } => "conflict",
             Failure::Account { .. } => "account",
             Failure::Unknown { .. } => "unknown",
         }
@@ -259,8 +262,8 @@ mod tests {
             (409, "ErrorDuplicateTransactionId", "duplicate"),
             (404, "MailboxNotEnabledForRESTAPI", "account"),
             (404, "ErrorNonExistentMailbox", "account"),
-            (409, "ErrorIrresolvableConflict", "later"),
-            (412, "ErrorIrresolvableConflict", "later"),
+            (409, "ErrorIrresolvableConflict", "conflict"),
+            (412, "ErrorIrresolvableConflict", "conflict"),
             (413, "RequestEntityTooLarge", "never"),
             (429, "ApplicationThrottled", "throttled"),
             (429, "", "throttled"),

@@ -128,8 +128,9 @@ pub struct Attendee {
     pub address: Address,
     pub name: Option<String>,
     pub role: Role,
-    /// RSVP=TRUE.
-    pub rsvp: bool,
+    /// RFC 5545 §3.2.17: whether an answer is wanted. Absent means FALSE there; but most clients that
+    /// write none want one, so what was not said is kept apart.
+    pub rsvp: Option<bool>,
     pub partstat: PartStat,
 }
 

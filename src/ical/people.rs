@@ -42,7 +42,8 @@ pub fn attendees(component: &ICalendarComponent, notes: &mut Vec<String>) -> Vec
                 if attendee.role == Role::Required {
                     first.role = Role::Required;
                 }
-                first.rsvp |= attendee.rsvp;
+                // TRUE before FALSE before nothing.
+                first.rsvp = first.rsvp.max(attendee.rsvp);
                 first.name = first.name.take().or(attendee.name);
             }
         }
@@ -79,12 +80,14 @@ fn attendee(entry: &ICalendarEntry, address: Address) -> Attendee {
         // RFC 5545 §3.2.12: one that is not known is NEEDS-ACTION.
         Some(_) => PartStat::NeedsAction,
     };
-    let rsvp = entry.parameter(&Parameter::Rsvp).is_some_and(|rsvp| match rsvp {
-        ParameterValue::Bool(rsvp) => *rsvp,
+    let rsvp = entry.parameter(&Parameter::Rsvp).and_then(|rsvp| match rsvp {
+        ParameterValue::Bool(rsvp) => Some(*rsvp),
         // Quirk(hand-made): RSVP=YES, RSVP=1.
-        other => {
-            other.as_text().is_some_and(|t| ["YES", "1"].iter().any(|y| y.eq_ignore_ascii_case(t)))
-        }
+        other => match other.as_text()?.to_ascii_uppercase().as_str() {
+            "YES" | "1" => Some(true),
+            "NO" | "0" => Some(false),
+            _ => None,
+        },
     });
     let name = entry.parameter(&Parameter::Cn).and_then(ParameterValue::as_text).map(decoded);
     let name = name

@@ -261,17 +261,17 @@ fn on(start: &Moment, date: Date) -> Moment {
     }
 }
 
-/// RFC 5545 §3.8.5.3: each occurrence lasts exactly as long as the first, whole days as many days.
+/// Each occurrence lasts as long as the first on the wall of the series' zone, whole days as many days.
+///
+/// RFC 5545 §3.8.5.3 counts an hour that the clock skips or shows twice. Quirk(outlook, and all who
+/// write what people enter): a shift from 22:00 to 06:00 ends at 06:00 on those nights as well; and
+/// Exchange keeps the end of a series as a time of day (MS-OXOCAL §2.2.1.44.5, EndTimeOffset).
 fn end_of(
     master: &ical::Occurrence,
     original: Timestamp,
     recurrence_id: &Moment,
     floating: &TimeZone,
 ) -> Option<Moment> {
-    let last = |duration: SignedDuration, zone: &TimeZone| {
-        let at = original.checked_add(duration).ok()?;
-        Some(zone.to_datetime(at))
-    };
     match &master.end {
         Moment::Date(end) => {
             let days = end.duration_since(local(&master.start).date()).as_hours() / 24;
@@ -280,7 +280,14 @@ fn end_of(
         end => {
             let start_at = instant(local(&master.start), zone(&master.start, floating))?;
             let end_at = instant(local(end), zone(end, floating))?;
-            let local = last(end_at.duration_since(start_at), zone(end, floating))?;
+            let series_zone = zone(&master.start, floating);
+            let duration = end_at.duration_since(start_at);
+            let on_the_wall = series_zone.to_datetime(original).checked_add(duration).ok()?;
+            // An end that the clock shows twice may be before its start: a start that is given in UTC.
+            let at = instant(on_the_wall, series_zone)
+                .filter(|at| *at >= original)
+                .or_else(|| original.checked_add(duration).ok())?;
+            let local = zone(end, floating).to_datetime(at);
             Some(match end {
                 Moment::Zoned { zone, .. } => Moment::Zoned { local, zone: zone.clone() },
                 _ => Moment::Floating(local),

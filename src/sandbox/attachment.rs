@@ -81,7 +81,7 @@ impl Attachment {
     /// As Graph shows it, its bytes included.
     pub fn to_json(&self, mailbox: Uuid, form: IdForm) -> Map<String, Value> {
         let mut properties = self.properties.clone();
-        let id = ItemId { mailbox, number: self.number, date: None };
+        let id = ItemId::of(mailbox, self.number);
         let mut put = |name: &str, value: Value| {
             properties.insert(name.to_owned(), value);
         };

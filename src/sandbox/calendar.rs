@@ -138,7 +138,8 @@ impl Shown {
 
     pub fn id(&self, form: IdForm) -> String {
         let Event { owner, number, .. } = *self.event;
-        ItemId { mailbox: owner, number, date: self.date() }.text(form)
+        let renamed = self.occurrence.as_ref().is_some_and(|one| one.renamed);
+        ItemId { mailbox: owner, number, date: self.date(), renamed }.text(form)
     }
 
     pub fn change_key(&self) -> String {
@@ -294,9 +295,4 @@ impl Book {
         self.changes += 1;
         self.changes
     }
-}
-
-/// Where an online meeting is joined: part of its body, for whoever reads it.
-pub fn join_url(number: u64) -> String {
-    format!("https://teams.contoso.example/l/meetup-join/{number}")
 }

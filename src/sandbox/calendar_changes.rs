@@ -16,14 +16,15 @@ use uuid::Uuid;
 use super::attachment::{Attachment, Posted};
 use super::calendar::{
     Answer, Book, Calendar, DEFAULT_CALENDAR, EVENTS_MAX, Event, OCTETS_MAX, Response, Role, Shown,
-    Transaction, full, invalid, item, join_url, not_found, single,
+    Transaction, full, invalid, item, not_found, single,
 };
 use super::event::{Content, Unfit};
 use super::invitations::{self, Kind, Update};
 use super::item_id::{GlobalObjectId, IdForm, ItemId};
 use super::odata::ODataError;
+use super::online_meeting;
 use super::recurrence::Recurrence;
-use super::series::{Exceptions, Occurrence};
+use super::series::{Exception, Exceptions, Occurrence};
 use super::world::{DuplicateTransactionStatus, Switches, User, World};
 
 /// The calendars of one mailbox, locked for one request.
@@ -42,14 +43,15 @@ impl<'a> Locked<'a> {
     }
 
     pub fn find(&self, id: &str) -> Result<Shown, ODataError> {
-        let ItemId { mailbox, number, date } = item(self.owner, id)?;
+        let ItemId { mailbox, number, date, renamed } = item(self.owner, id)?;
         let event = self.book.events.get(&number).filter(|event| event.owner == mailbox);
         let event = Arc::clone(event.ok_or_else(not_found)?);
         let occurrence = match date {
             None => None,
             Some(date) => {
                 let found = event.series(self.switches.short_months).occurrence(date);
-                Some(found.ok_or_else(not_found)?)
+                // Its other id names nothing.
+                Some(found.filter(|one| one.renamed == renamed).ok_or_else(not_found)?)
             }
         };
         Ok(Shown { event, occurrence })
@@ -170,14 +172,20 @@ impl<'a> Locked<'a> {
         let before = &target.event.content;
         let mut after = before.patched(body)?;
         self.check_series(&after)?;
-        keep_meeting_only_with_its_link(&mut after, body, target.event.number);
+        if online_meeting::is_ended(before, &after, body, target.event.number) {
+            after.set("isOnlineMeeting", json!(false));
+        }
         let silent = after == *before && !self.switches.no_op_update_mails;
         let only_attendees = names_only_attendees(body);
         let mut event = Event::clone(&target.event);
         event.octets += octets;
         // The answers were to another time, and its exceptions name dates that may be none now.
         if after.span != before.span || after.recurrence != before.recurrence {
-            event.exceptions = Exceptions::default();
+            let dates = after.recurrence.as_ref().map(|r| r.dates(self.switches.short_months));
+            match self.switches.series_change_keeps_exceptions {
+                true => event.exceptions.retain(dates.into_iter().flatten()),
+                false => event.exceptions = Exceptions::default(),
+            }
             event.responses.clear();
         }
         let due =
@@ -221,9 +229,14 @@ impl<'a> Locked<'a> {
         if after.span != before.span {
             event.responses.retain(|(_, of), _| *of != Some(date));
         }
-        let exception = event.exceptions.changed.entry(date).or_default();
+        let exception = event.exceptions.changed.entry(date).or_insert_with(|| Exception {
+            renamed: self.switches.exception_gets_another_id,
+            ..Exception::default()
+        });
         exception.change = event.change;
-        exception.changes.extend(body.clone());
+        exception.write(body);
+        exception.meeting_ended |=
+            online_meeting::is_ended(before, &after, body, target.event.number);
         if event.is_organizers() {
             let (before, after) = (&before.attendees, &after.attendees);
             let due = Update { before, after, only_attendees, silent }.due();
@@ -396,14 +409,6 @@ impl<'a> Locked<'a> {
         if let Role::Attendee { event: of, .. } = event.role {
             self.book.copies.remove(&(event.owner, of));
         }
-    }
-}
-
-/// Documented: a body that is replaced without the meeting's link ends the online meeting.
-fn keep_meeting_only_with_its_link(content: &mut Content, body: &Map<String, Value>, number: u64) {
-    let text = body.get("body").and_then(|body| body.get("content")).and_then(Value::as_str);
-    if content.is("isOnlineMeeting") && text.is_some_and(|text| !text.contains(&join_url(number))) {
-        content.set("isOnlineMeeting", json!(false));
     }
 }
 

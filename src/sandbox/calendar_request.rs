@@ -198,6 +198,7 @@ impl Asked {
 
     /// One page, and the link to the next.
     pub fn page(&self, all: &[Shown]) -> Result<Response, ODataError> {
+        self.query.names_nothing_of_a_master()?;
         let Query { skip, count, .. } = self.query;
         let top = self.prefer.page_size.map_or(self.query.top, |size| size.clamp(1, 1000));
         let frame = self.frame();

@@ -105,6 +105,7 @@ async fn show(asked: Asked) -> Result<Response, ODataError> {
 }
 
 async fn create(asked: Asked, octets: Bytes) -> Result<Response, ODataError> {
+    asked.query.names_nothing_of_a_master()?;
     let body = asked.body(Body::EventCreate, &octets)?;
     let created = {
         let mut calendars = asked.writer()?;
@@ -115,6 +116,7 @@ async fn create(asked: Asked, octets: Bytes) -> Result<Response, ODataError> {
 }
 
 async fn update(asked: Asked, octets: Bytes) -> Result<Response, ODataError> {
+    asked.query.names_nothing_of_a_master()?;
     let body = asked.body(Body::EventPatch, &octets)?;
     let updated = {
         let mut calendars = asked.writer()?;

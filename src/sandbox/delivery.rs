@@ -28,7 +28,7 @@ impl Locked<'_> {
         };
         let due: Vec<Due> = due.into_iter().filter(|due| !is_owner(&due.attendee)).collect();
         let series = said.series(self.switches.short_months);
-        let id = ItemId { mailbox: event.owner, number: event.number, date: None };
+        let id = ItemId::of(event.owner, event.number);
         let row = |due: &Due| {
             let occurrence = due.date.and_then(|date| series.occurrence(date));
             let content = occurrence.as_ref().map_or(&said.content, |one| &one.content);

@@ -222,10 +222,15 @@ impl Content {
         self.properties.get(name).and_then(Value::as_bool).unwrap_or_default()
     }
 
+    /// As it was written, whether text or HTML.
+    pub fn body(&self) -> &str {
+        let body = self.properties.get("body").and_then(|body| body.get("content"));
+        body.and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// About how much an answer with it takes.
     pub fn octets(&self) -> usize {
-        let body = self.properties.get("body").and_then(|body| body.get("content"));
-        1_000 + body.and_then(Value::as_str).map_or(0, str::len) + 200 * self.attendees.len()
+        1_000 + self.body().len() + 200 * self.attendees.len()
     }
 
     pub fn set(&mut self, name: &str, value: Value) {

@@ -6,11 +6,12 @@
 use serde_json::{Map, Value, json};
 
 use super::attachment::Attachment;
-use super::calendar::{Calendar, DEFAULT_CALENDAR, Role, Shown, join_url};
+use super::calendar::{Calendar, DEFAULT_CALENDAR, Role, Shown};
 use super::event::{Attendee, Content, WallTime};
-use super::event_query::{Prefer, Query};
+use super::event_query::{Prefer, Query, is_of_a_master};
 use super::item_id::{IdForm, ItemId, change_key};
 use super::odata::ODataError;
+use super::online_meeting::{join_url, with_join_part};
 use super::world::{ShortMonths, User};
 
 /// Characters of `bodyPreview`.
@@ -34,19 +35,18 @@ impl Frame<'_> {
     pub fn event(&self, shown: &Shown) -> Result<Value, ODataError> {
         let mut all = self.properties(shown);
         let Some(names) = &self.query.select else {
-            // These two are shown only to who names them.
+            // Shown only to who names it.
             all.remove("cancelledOccurrences");
             self.expanded(shown, &mut all);
             return Ok(Value::Object(all));
         };
         let mut selected = Map::new();
         for name in names.iter().map(String::as_str).chain(["@odata.etag", "id"]) {
-            if name.eq_ignore_ascii_case("exceptionOccurrences") {
-                continue;
-            }
-            let found = all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-            let (name, value) = found.ok_or_else(|| no_property(name))?;
-            selected.insert(name.clone(), value.clone());
+            match all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                Some((name, value)) => selected.insert(name.clone(), value.clone()),
+                None if is_of_a_master(name) => continue,
+                None => return Err(no_property(name)),
+            };
         }
         self.expanded(shown, &mut selected);
         Ok(Value::Object(selected))
@@ -79,18 +79,17 @@ impl Frame<'_> {
             None => "singleInstance",
         };
         put("type", kind.into());
-        let master = ItemId { mailbox: event.owner, number: event.number, date: None };
+        let master = ItemId::of(event.owner, event.number);
         let master = master.text(self.prefer.ids);
         put("seriesMasterId", shown.occurrence.as_ref().map(|_| master.clone()).into());
         if let Some(occurrence) = &shown.occurrence {
             put("originalStart", occurrence.original_start.to_string().into());
         }
-        let cancelled = event.exceptions.cancelled.iter();
-        let cancelled: Vec<String> = match is_master {
-            true => cancelled.map(|date| format!("OID.{master}.{date}")).collect(),
-            false => Vec::new(),
-        };
-        put("cancelledOccurrences", cancelled.into());
+        if is_master {
+            let dates = event.exceptions.cancelled.iter();
+            let cancelled: Vec<String> = dates.map(|date| format!("OID.{master}.{date}")).collect();
+            put("cancelledOccurrences", cancelled.into());
+        }
         put("recurrence", recurrence(content));
         self.people(shown, &mut put);
         let (text, html) = bodies(content, event.number);
@@ -184,17 +183,11 @@ impl Frame<'_> {
             let all = shown.event.attachments.iter().map(|one| self.attachment(one));
             properties.insert("attachments".to_owned(), all.collect());
         }
-        let named = |names: &Vec<String>| {
-            names.iter().any(|name| name.eq_ignore_ascii_case("exceptionOccurrences"))
-        };
-        let wanted = expand.exceptions || self.query.select.as_ref().is_some_and(named);
-        if wanted && shown.occurrence.is_none() {
+        if expand.exceptions && content.recurrence.is_some() {
             let changed = shown.event.series(self.short_months).changed();
             let show = |one| {
                 let event = std::sync::Arc::clone(&shown.event);
-                let mut properties = self.properties(&Shown { event, occurrence: Some(one) });
-                properties.remove("cancelledOccurrences");
-                Value::Object(properties)
+                Value::Object(self.properties(&Shown { event, occurrence: Some(one) }))
             };
             let all: Vec<Value> = changed.into_iter().map(show).collect();
             properties.insert("exceptionOccurrences".to_owned(), all.into());
@@ -238,7 +231,7 @@ impl Frame<'_> {
 }
 
 pub fn calendar_id(owner: &User, calendar: &Calendar, form: IdForm) -> String {
-    ItemId { mailbox: owner.object_id, number: calendar.number, date: None }.text(form)
+    ItemId::of(owner.object_id, calendar.number).text(form)
 }
 
 fn no_property(name: &str) -> ODataError {
@@ -278,17 +271,12 @@ fn recurrence(content: &Content) -> Value {
 /// The body as text and as HTML, whichever it was written in; with the way into an online meeting.
 fn bodies(content: &Content, number: u64) -> (String, String) {
     let body = content.properties.get("body").unwrap_or(&Value::Null);
-    let given = body.get("content").and_then(Value::as_str).unwrap_or_default();
+    let given = content.body();
     let is_html = body.get("contentType").and_then(Value::as_str) == Some("html");
-    let url = join_url(number);
-    let joins = content.is("isOnlineMeeting") && !given.contains(&url);
     let text = if is_html { without_tags(given) } else { given.to_owned() };
     let html = if is_html { given.to_owned() } else { as_html(given) };
-    match joins {
-        true => (
-            format!("{text}\r\n{url}\r\n"),
-            format!("{html}<div class=\"me-email-text\"><a href=\"{url}\">Join</a></div>"),
-        ),
+    match content.is("isOnlineMeeting") && !given.contains(&join_url(number)) {
+        true => with_join_part(text, html, number),
         false => (text, html),
     }
 }

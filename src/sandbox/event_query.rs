@@ -93,6 +93,16 @@ impl Query {
         Ok(read)
     }
 
+    /// For what is no GET of one event: the properties of masters are refused, since an answer without
+    /// them would look like a series that has no exceptions.
+    pub fn names_nothing_of_a_master(&self) -> Result<(), ODataError> {
+        let mut selected = self.select.iter().flatten();
+        match self.expand.exceptions || selected.any(|name| is_of_a_master(name)) {
+            true => Err(bad_query("cancelledOccurrences, exceptionOccurrences")),
+            false => Ok(()),
+        }
+    }
+
     /// Both ends are required where there is a window.
     pub fn window(&self) -> Result<(Timestamp, Timestamp), ODataError> {
         match (self.from, self.to) {
@@ -100,6 +110,13 @@ impl Query {
             _ => Err(bad_window()),
         }
     }
+}
+
+/// Documented: shown by a GET of one series master only.
+pub fn is_of_a_master(name: &str) -> bool {
+    ["cancelledOccurrences", "exceptionOccurrences"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
 }
 
 fn is_start(order: &str) -> bool {

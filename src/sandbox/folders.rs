@@ -86,7 +86,7 @@ impl Book {
     }
 
     fn to_json(&self, folder: &Folder, form: IdForm) -> Map<String, Value> {
-        let id = |number| ItemId { mailbox: folder.owner, number, date: None }.text(form);
+        let id = |number| ItemId::of(folder.owner, number).text(form);
         let items = self.items.values();
         let items = items.filter(|one| one.owner == folder.owner && one.folder == folder.number);
         let (mut count, mut octets) = (0_u64, 0_usize);

@@ -19,6 +19,8 @@ pub struct ItemId {
     pub number: u64,
     /// The original date of an occurrence of a series.
     pub date: Option<Date>,
+    /// An occurrence's second id, which it got when it became an exception.
+    pub renamed: bool,
 }
 
 /// `Prefer: IdType="ImmutableId"` asks for the second form; both resolve.
@@ -34,6 +36,11 @@ const DEFAULT: ([u8; 6], usize) = ([0, 0, 0, 0, 0x8c, 0xb1], 114);
 const IMMUTABLE: ([u8; 6], usize) = ([0, 0, 0x90, 0x2e, 0x52, 0x4d], 60);
 
 impl ItemId {
+    /// Anything but an occurrence.
+    pub fn of(mailbox: Uuid, number: u64) -> ItemId {
+        ItemId { mailbox, number, date: None, renamed: false }
+    }
+
     pub fn text(&self, form: IdForm) -> String {
         let (prefix, length) = match form {
             IdForm::Default => DEFAULT,
@@ -43,6 +50,7 @@ impl ItemId {
         octets.extend(self.mailbox.as_bytes());
         octets.extend(self.number.to_be_bytes());
         octets.extend(self.date.map(date_octets).unwrap_or_default());
+        octets.push(u8::from(self.renamed));
         octets.resize(length, 0);
         // Real ones begin so, too.
         format!("AAMk{}", URL_SAFE.encode(octets))
@@ -73,8 +81,13 @@ impl ItemId {
             }
             _ => return None,
         };
-        let padded = octets.get(34..)?.iter().all(|octet| *octet == 0);
-        padded.then_some((ItemId { mailbox, number, date }, form))
+        let renamed = match *octets.get(34)? {
+            0 => false,
+            1 if date.is_some() => true,
+            _ => return None,
+        };
+        let padded = octets.get(35..)?.iter().all(|octet| *octet == 0);
+        padded.then_some((ItemId { mailbox, number, date, renamed }, form))
     }
 }
 
@@ -128,8 +141,9 @@ mod tests {
 
     #[test]
     fn both_forms_of_an_id_name_the_same_item_and_nothing_else_is_one() {
-        for date in [None, Some(date(2026, 11, 23))] {
-            let id = ItemId { mailbox: Uuid::from_u128(7), number: 3, date };
+        let monday = Some(date(2026, 11, 23));
+        for (date, renamed) in [(None, false), (monday, false), (monday, true)] {
+            let id = ItemId { mailbox: Uuid::from_u128(7), number: 3, date, renamed };
             let (default, immutable) = (id.text(IdForm::Default), id.text(IdForm::Immutable));
             assert_ne!(default, immutable);
             for text in [&default, &immutable] {

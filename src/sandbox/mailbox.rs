@@ -215,7 +215,7 @@ impl Item {
             IdForm::Default => self.place,
             IdForm::Immutable => self.number,
         };
-        ItemId { mailbox: self.owner, number, date: None }.text(form)
+        ItemId::of(self.owner, number).text(form)
     }
 
     pub fn etag(&self) -> String {

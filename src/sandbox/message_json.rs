@@ -75,7 +75,7 @@ impl Frame<'_> {
         put("internetMessageId", item.internet_message_id.clone().into());
         let conversation = Uuid::new_v5(&item.owner, item.internet_message_id.as_bytes());
         put("conversationId", format!("AAQk{}", conversation.simple()).into());
-        let parent = ItemId { mailbox: item.owner, number: item.folder, date: None };
+        let parent = ItemId::of(item.owner, item.folder);
         put("parentFolderId", parent.text(IdForm::Default).into());
         // Documented: inline attachments do not count.
         let attached = item.attachments.iter().any(|one| !one.is_inline());

@@ -52,6 +52,7 @@ pub mod message;
 pub mod message_json;
 pub mod mime;
 pub mod odata;
+pub mod online_meeting;
 pub mod page;
 pub mod page_calendar;
 pub mod page_drafts;

@@ -15,6 +15,7 @@ use super::world::ShortMonths;
 
 /// Occurrences that one question is answered with.
 const OCCURRENCES_MAX: usize = 5_000;
+const EXTENDED: &str = "singleValueExtendedProperties";
 
 /// What became of single occurrences.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +31,41 @@ pub struct Exception {
     pub changes: Map<String, Value>,
     /// Counts the changes of the mailboxes, as that of an event does.
     pub change: u64,
+    /// It was given another id when it became one.
+    pub renamed: bool,
+    /// Its body was replaced without the link of the series' online meeting.
+    pub meeting_ended: bool,
+}
+
+impl Exceptions {
+    /// Keeps those of these dates, which ascend.
+    pub fn retain(&mut self, dates: impl Iterator<Item = Date>) {
+        let last = self.changed.keys().chain(&self.cancelled).max().copied();
+        let dates: BTreeSet<Date> =
+            dates.take_while(|date| last.is_some_and(|last| *date <= last)).collect();
+        self.changed.retain(|date, _| dates.contains(date));
+        self.cancelled.retain(|date| dates.contains(date));
+    }
+}
+
+impl Exception {
+    /// Puts another body over those before.
+    pub fn write(&mut self, body: &Map<String, Value>) {
+        for (name, value) in body {
+            match (name.as_str(), self.changes.get_mut(name), value) {
+                // These are added to; the later of one id counts when they are read.
+                (EXTENDED, Some(Value::Array(known)), Value::Array(more)) => {
+                    known.extend(more.iter().cloned());
+                    continue;
+                }
+                // Each of the two sets both.
+                ("location", ..) => self.changes.remove("locations"),
+                ("locations", ..) => self.changes.remove("location"),
+                _ => None,
+            };
+            self.changes.insert(name.clone(), value.clone());
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +76,8 @@ pub struct Occurrence {
     pub original_start: Timestamp,
     /// Its change if it is an exception.
     pub exception: Option<u64>,
+    /// It has another id than it had as an occurrence.
+    pub renamed: bool,
 }
 
 /// A series master, as far as its occurrences depend on it.
@@ -59,22 +97,19 @@ impl Series<'_> {
 
     /// Those that are under way at some time between `from` and `to`, by their start.
     pub fn occurrences(&self, from: Timestamp, to: Timestamp) -> Vec<Occurrence> {
-        let mut found: Vec<Occurrence> = Vec::new();
-        for date in self.dates() {
-            let plain = self.plain_span(date);
-            let unchanged = !self.exceptions.changed.contains_key(&date);
-            if unchanged && plain.end_instant() < from {
-                continue;
-            }
-            // Exceptions stay between their neighbours, so all that follows is later still.
-            if unchanged && plain.start_instant() >= to || found.len() >= OCCURRENCES_MAX {
-                break;
-            }
-            let occurrence = self.on(date);
-            if overlaps(&occurrence.content.span, from, to) {
-                found.push(occurrence);
-            }
-        }
+        let unchanged = self.dates().filter(|date| !self.exceptions.changed.contains_key(date));
+        let plain = unchanged
+            .map(|date| (date, self.plain_span(date)))
+            .take_while(|(_, span)| span.start_instant() < to)
+            .filter(|(_, span)| overlaps(span, from, to))
+            .take(OCCURRENCES_MAX)
+            .map(|(date, _)| self.on(date));
+        // A moved one is only where it is now.
+        let moved = self.changed().into_iter();
+        let moved = moved.filter(|one| overlaps(&one.content.span, from, to));
+        let mut found: Vec<Occurrence> = plain.chain(moved).collect();
+        found.sort_by_key(|one| (one.content.span.start_instant(), one.date));
+        found.truncate(OCCURRENCES_MAX);
         found
     }
 
@@ -129,7 +164,11 @@ impl Series<'_> {
         let zone = self.content.series_zone();
         let Span { start, end, all_day } = &self.content.span;
         let (start, end) = (start.seen_from(&zone.rules), end.seen_from(&zone.rules));
-        let at = date.to_datetime(start.time());
+        let mut at = date.to_datetime(start.time());
+        if !all_day {
+            // A time that the clock skips is a later one, and the end goes with it.
+            at = zone.rules.to_timestamp(at).map_or(at, |there| zone.rules.to_datetime(there));
+        }
         let ends = at.checked_add(end.duration_since(start)).unwrap_or(at);
         let start = WallTime { at, zone: zone.clone() };
         Span { start, end: WallTime { at: ends, zone }, all_day: *all_day }
@@ -142,8 +181,13 @@ impl Series<'_> {
         let exception = self.exceptions.changed.get(&date);
         // The changes fitted when they were made.
         let changed = exception.and_then(|exception| plain.patched(&exception.changes).ok());
-        let content = changed.unwrap_or(plain);
-        Occurrence { date, content, original_start, exception: exception.map(|e| e.change) }
+        let mut content = changed.unwrap_or(plain);
+        if exception.is_some_and(|exception| exception.meeting_ended) {
+            content.set("isOnlineMeeting", false.into());
+        }
+        let renamed = exception.is_some_and(|exception| exception.renamed);
+        let exception = exception.map(|exception| exception.change);
+        Occurrence { date, content, original_start, exception, renamed }
     }
 }
 
@@ -209,7 +253,7 @@ mod tests {
     fn a_time_that_the_clock_skips_or_repeats_happens_once() {
         let body = daily("2026-03-01T02:30", "2026-03-01T03:00", "Europe/Berlin");
         let gap = starts(body.clone(), "2026-03-29T00:00:00Z", "2026-03-29T12:00:00Z");
-        assert_eq!(gap, ["2026-03-29T01:30:00Z/2026-03-29T01:30:00Z"]);
+        assert_eq!(gap, ["2026-03-29T01:30:00Z/2026-03-29T02:00:00Z"]);
         let fold = starts(body, "2026-10-25T00:00:00Z", "2026-10-25T12:00:00Z");
         assert_eq!(fold, ["2026-10-25T00:30:00Z/2026-10-25T02:00:00Z"]);
     }

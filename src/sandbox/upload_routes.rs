@@ -196,7 +196,7 @@ async fn receive(
         }
     };
     let mailbox = owner.object_id;
-    let attachment = ItemId { mailbox, number: attachment.number, date: None };
+    let attachment = ItemId::of(mailbox, attachment.number);
     let attachment = attachment.text(IdForm::Default);
     let location =
         format!("{origin}{PREFIX}Users('{mailbox}')/{items}('{id}')/Attachments('{attachment}')");

@@ -74,6 +74,12 @@ pub struct Switches {
     pub short_months: ShortMonths,
     /// An attendee's copy of a cancelled meeting stays, as `isCancelled`, or goes.
     pub cancelled_copy_stays: bool,
+    /// A change of a series' time or recurrence keeps its exceptions and cancelled dates, where the
+    /// date is still one of the series; otherwise it drops them all (said of Exchange, not documented).
+    pub series_change_keeps_exceptions: bool,
+    /// An occurrence that becomes an exception has another id from then on, and the one before names
+    /// nothing (not documented either way; otherwise it keeps its id).
+    pub exception_gets_another_id: bool,
     /// A second `/send` of a draft that was sent, whether or not it still lies in Drafts
     /// (undocumented).
     pub second_send: SecondSend,
@@ -115,6 +121,42 @@ pub struct Switches {
     pub upload_readable: bool,
     /// A piece of an upload that does not begin where the last one ended answers 416, or 400.
     pub upload_out_of_order_is_416: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum DuplicateTransactionStatus {
+    Status400,
+    Status409,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ShortMonths {
+    LastDay,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum OversizeMime {
+    Status413,
+    Status200NothingSent,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ConcurrencyBy {
+    Mailbox,
+    Application,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleRetryAfter {
+    Seconds,
+    Fraction,
+    Absent,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
@@ -169,42 +211,6 @@ pub enum UploadWithAuthorization {
     Taken,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum DuplicateTransactionStatus {
-    Status400,
-    Status409,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ShortMonths {
-    LastDay,
-    Skip,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum OversizeMime {
-    Status413,
-    Status200NothingSent,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ConcurrencyBy {
-    Mailbox,
-    Application,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum ThrottleRetryAfter {
-    Seconds,
-    Fraction,
-    Absent,
-}
-
 impl Default for Switches {
     fn default() -> Switches {
         Switches {
@@ -227,6 +233,8 @@ impl Default for Switches {
             cancel_without_attendees_refused: true,
             short_months: ShortMonths::LastDay,
             cancelled_copy_stays: true,
+            series_change_keeps_exceptions: false,
+            exception_gets_another_id: false,
             second_send: SecondSend::NotFound,
             immutable_id_survives_send: true,
             extended_properties_survive_send: true,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, Row};
+use sqlx::{Connection, Row, SqliteConnection};
 
 use super::spool::EntryId;
 use super::{Store, StoreError};
@@ -67,20 +67,25 @@ impl Store {
                 .bind(now)
                 .execute(&mut *all)
                 .await?;
-                sqlx::query(
-                    "INSERT INTO decision (account, uid, entry, at, why) VALUES (?, ?, ?, ?, ?)",
-                )
-                .bind(account.0.as_bytes().as_slice())
-                .bind(uid)
-                .bind(entry.to_string())
-                .bind(now)
-                .bind(why)
-                .execute(&mut *all)
-                .await?;
+                note(&mut all, account, uid, entry, now, why).await?;
                 all.commit().await
             })
         })
         .await
+    }
+
+    /// Adds a line to the history of an invite.
+    pub async fn note_invite(
+        &self,
+        account: AccountId,
+        uid: &str,
+        entry: EntryId,
+        why: String,
+    ) -> Result<(), StoreError> {
+        let uid = uid.to_owned();
+        let now = Timestamp::now().as_millisecond();
+        self.write(move |connection| Box::pin(note(connection, account, uid, entry, now, why)))
+            .await
     }
 
     /// Writes down what an action did, or that it is about to be done.
@@ -179,6 +184,25 @@ impl Store {
         })
         .await
     }
+}
+
+async fn note(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    uid: String,
+    entry: EntryId,
+    now: i64,
+    why: String,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO decision (account, uid, entry, at, why) VALUES (?, ?, ?, ?, ?)")
+        .bind(account.0.as_bytes().as_slice())
+        .bind(uid)
+        .bind(entry.to_string())
+        .bind(now)
+        .bind(why)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn json(invite: &Invite) -> Result<String, StoreError> {

@@ -1,0 +1,253 @@
+//! What an invite says, in Graph's terms. Pure.
+//!
+//! Which events it becomes is decided here from its recurrence alone: one, one with changed occurrences,
+//! or one for each occurrence. Never approximates: what has no counterpart is an [`Untranslated`].
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::invite::{Invites, files};
+use crate::graph::convert::{self, Content, Untranslatable};
+use crate::graph::resource::EventBody;
+use crate::graph::{difference, zone};
+use crate::ical::{Moment, Occurrence, Override, Recurrence, Status, Zone};
+use crate::invite::{self, Invite, Said, Translated, Untranslated};
+use crate::itip::Method;
+use crate::mime::calendar;
+use crate::recurrence::{self, NotListed};
+
+/// Into how many events a series may be spread.
+const EVENTS_MAX: usize = 100;
+
+impl From<Untranslatable> for Untranslated {
+    fn from(untranslatable: Untranslatable) -> Untranslated {
+        Untranslated { why: untranslatable.why, refused: untranslatable.spreadable }
+    }
+}
+
+impl From<NotListed> for Untranslated {
+    fn from(not: NotListed) -> Untranslated {
+        Untranslated { why: not.to_string(), refused: true }
+    }
+}
+
+fn mailed(why: impl Into<String>) -> Untranslated {
+    Untranslated { why: why.into(), refused: false }
+}
+
+/// `remembered` says what an occurrence is named by that comes without its series.
+pub(super) fn translate(
+    found: &calendar::Invite,
+    settings: &Invites,
+    remembered: Option<&Invite>,
+    now: Timestamp,
+) -> Result<Translated, Untranslated> {
+    let event = &found.message.event;
+    let translation = Translation { found, settings, now };
+    if event.overrides.iter().any(|change| change.and_future) {
+        return Err(mailed("it changes an occurrence and all later ones (RANGE=THISANDFUTURE)"));
+    }
+    let attachments = files(found).into_iter().filter_map(invite::attached).collect();
+    let (parts, changes) = match (&event.master, found.message.method) {
+        (Some(_), Method::Cancel) => Default::default(),
+        (Some(master), Method::Add) => (translation.added(master)?, Vec::new()),
+        (Some(master), _) => translation.whole(master)?,
+        (None, method) => {
+            let start = event.overrides.first().map(|one| one.occurrence.start.clone());
+            let start = remembered.and_then(series_start).or(start);
+            let Some(start) = start else { return Err(mailed("it has no event of its own")) };
+            let cancels = method == Method::Cancel;
+            let changes =
+                event.overrides.iter().map(|one| translation.change(one, &start, None, cancels));
+            (Vec::new(), changes.collect::<Result<_, _>>()?)
+        }
+    };
+    Ok(Translated { parts, changes, attachments })
+}
+
+struct Translation<'t> {
+    found: &'t calendar::Invite,
+    settings: &'t Invites,
+    now: Timestamp,
+}
+
+impl Translation<'_> {
+    /// The event or series, with what is different about single occurrences; or one event for each.
+    fn whole(&self, master: &Occurrence) -> Result<(Vec<Said>, Vec<Said>), Untranslated> {
+        let event = &self.found.message.event;
+        let zone = &self.settings.zone;
+        let Some(recurrence) = &master.recurrence else {
+            if !event.overrides.is_empty() {
+                return Err(mailed("it changes occurrences of an event that has none"));
+            }
+            return Ok((vec![self.said(None, master, self.body(master)?)], Vec::new()));
+        };
+        let rule = Recurrence { rdates: vec![], exdates: vec![], ..recurrence.clone() };
+        let series = Occurrence { recurrence: Some(rule.clone()), ..master.clone() };
+        let spreads = self.settings.spread;
+        let body = match self.body(&series) {
+            Ok(body) if rule.rule.is_some() && (recurrence.rdates.is_empty() || spreads) => body,
+            Ok(_) if spreads => return Ok((self.spread()?, Vec::new())),
+            Ok(_) => {
+                let why = "it has dates beside its rule (RDATE), which Exchange cannot keep";
+                return Err(Untranslated { why: why.to_owned(), refused: true });
+            }
+            Err(error) if error.spreadable && spreads => return Ok((self.spread()?, Vec::new())),
+            Err(error) => return Err(error.into()),
+        };
+        let mut parts = vec![self.said(None, master, body)];
+        let mut changes = Vec::new();
+        for original in recurrence::removed(event, zone)? {
+            changes.push(Said { cancelled: true, ..bare(master, Some(original)) });
+        }
+        for one in event.overrides.iter().filter(|one| one.occurrence.status != Status::Cancelled) {
+            let base = recurrence::given(&series, &one.recurrence_id, zone);
+            changes.push(self.change(one, &master.start, base.as_ref(), false)?);
+        }
+        // RFC 5545 §3.8.5.2: beside the rule, each once.
+        let mut beside: Vec<Timestamp> = recurrence
+            .rdates
+            .iter()
+            .filter_map(|date| recurrence::series_instant(date, &master.start, zone))
+            .collect();
+        beside.sort_unstable();
+        beside.dedup();
+        if beside.len() > EVENTS_MAX {
+            return Err(NotListed::TooMany.into());
+        }
+        for original in beside {
+            let after = original.checked_add(SignedDuration::from_secs(1)).unwrap_or(original);
+            let by_rule = crate::ical::Event { master: Some(series.clone()), ..event.clone() };
+            let given = recurrence::instances(&by_rule, zone, original, after, 2)?;
+            if given.iter().any(|instance| instance.original == original) {
+                continue;
+            }
+            for instance in recurrence::instances(event, zone, original, after, 2)? {
+                let Some(single) = instance.single(event) else { continue };
+                parts.push(self.said(Some(original), &single, self.body(&single)?));
+                changes.retain(|said| said.original != Some(original));
+            }
+        }
+        Ok((parts, changes))
+    }
+
+    /// One event for each occurrence.
+    fn spread(&self) -> Result<Vec<Said>, Untranslated> {
+        let (event, zone) = (&self.found.message.event, &self.settings.zone);
+        let (from, to) = (Timestamp::MIN, Timestamp::MAX);
+        let instances = recurrence::instances(event, zone, from, to, EVENTS_MAX);
+        let instances = instances.map_err(|error| Untranslated {
+            why: match error {
+                NotListed::TooMany => format!(
+                    "Exchange has no pattern for its recurrence, and it has more than {EVENTS_MAX} \
+                     occurrences"
+                ),
+                other => other.to_string(),
+            },
+            refused: true,
+        })?;
+        let singles = instances
+            .iter()
+            .filter_map(|instance| Some((instance.original, instance.single(event)?)));
+        singles
+            .map(|(original, single)| Ok(self.said(Some(original), &single, self.body(&single)?)))
+            .collect()
+    }
+
+    /// RFC 5546 §3.2.4: what is added is known by its start.
+    fn added(&self, master: &Occurrence) -> Result<Vec<Said>, Untranslated> {
+        let original =
+            recurrence::series_instant(&master.start, &master.start, &self.settings.zone);
+        let Some(original) = original else { return Err(mailed("its start is out of range")) };
+        let exact =
+            master.recurrence.as_ref().is_none_or(|r| r.rdates.is_empty() && r.exdates.is_empty());
+        if !exact || !self.found.message.event.overrides.is_empty() {
+            return Err(mailed("it adds a series with changed occurrences"));
+        }
+        Ok(vec![self.said(Some(original), master, self.body(master)?)])
+    }
+
+    /// `base`: the occurrence as the series has it, where that is known.
+    fn change(
+        &self,
+        one: &Override,
+        start: &Moment,
+        base: Option<&Occurrence>,
+        cancels: bool,
+    ) -> Result<Said, Untranslated> {
+        let original = recurrence::series_instant(&one.recurrence_id, start, &self.settings.zone);
+        let Some(original) = original else {
+            return Err(mailed("its RECURRENCE-ID is out of range"));
+        };
+        let said = bare(&one.occurrence, Some(original));
+        if said.cancelled || cancels {
+            return Ok(said);
+        }
+        let wanted = self.body(&one.occurrence)?;
+        let as_given = base.map(|base| self.body(base)).transpose()?;
+        let as_given = as_given.is_some_and(|base| difference::same(&base, &wanted));
+        Ok(Said { as_given, ..self.said(Some(original), &one.occurrence, wanted) })
+    }
+
+    fn body(&self, occurrence: &Occurrence) -> Result<EventBody, Untranslatable> {
+        let Invites { zone, online_meetings, .. } = self.settings;
+        let zone_name = zone::windows_name(zone, self.now, self.now).unwrap_or("UTC");
+        let settings = convert::Settings { zone, zone_name, online_meetings: *online_meetings };
+        let mut content =
+            Content::choose(self.found.html.as_deref(), self.found.text.as_deref(), occurrence);
+        // The mail speaks for the whole; an occurrence that is described otherwise has its own words.
+        let master = self.found.message.event.master.as_ref();
+        let differs = |master: &Occurrence| master.description != occurrence.description;
+        if master.is_some_and(differs) && occurrence.description.is_some() {
+            content = Content::choose(None, None, occurrence);
+        }
+        convert::event_body(occurrence, &content, &settings)
+    }
+
+    fn said(&self, original: Option<Timestamp>, occurrence: &Occurrence, body: EventBody) -> Said {
+        let recurs = body.recurrence.is_some();
+        // Structs of strings and numbers: there is no other outcome.
+        let content = serde_json::to_value(body).unwrap_or_default();
+        Said {
+            recurs,
+            schedule: schedule(&content),
+            content: Some(content),
+            ..bare(occurrence, original)
+        }
+    }
+}
+
+fn bare(occurrence: &Occurrence, original: Option<Timestamp>) -> Said {
+    Said {
+        original,
+        sequence: occurrence.sequence,
+        dtstamp: occurrence.dtstamp,
+        content: None,
+        cancelled: occurrence.status == Status::Cancelled,
+        as_given: false,
+        schedule: String::new(),
+        recurs: false,
+        attendees: occurrence.attendees.clone(),
+    }
+}
+
+/// A digest of what an event's occurrences depend on.
+pub(super) fn schedule(content: &Value) -> String {
+    let times = ["start", "end", "isAllDay", "recurrence"].map(|name| content[name].clone());
+    invite::mark(&Value::from(times.to_vec()))
+}
+
+/// When the remembered series starts, as far as naming an occurrence depends on it.
+fn series_start(invite: &Invite) -> Option<Moment> {
+    let (_, series) =
+        invite.standing().find(|(part, wanted)| part.original.is_none() && wanted.recurs)?;
+    let body: EventBody = serde_json::from_value(series.content.clone()).ok()?;
+    let local: DateTime = body.start.date_time.parse().ok()?;
+    if body.is_all_day {
+        return Some(Moment::Date(local.date()));
+    }
+    let rules: TimeZone = zone::by_windows_name(&body.start.time_zone)?;
+    Some(Moment::Zoned { local, zone: Zone { tzid: body.start.time_zone, rules } })
+}
