@@ -1,17 +1,22 @@
 //! `postbridge demo`: sandbox, bridge and a signed-in account on this machine, with nothing of
-//! Microsoft's; one mail through it, and then it stays up for the user's own client.
+//! Microsoft's; a mail and the invites of a meeting through it, and then it stays up for the user's own
+//! client.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::Way;
 use crate::account::{Address, Profile};
 use crate::app::{self, Running};
+use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, ZONE, mailings, table};
 use crate::cli::submit::{Mail, submit};
 use crate::config::Config;
 use crate::control::{self, Reply, Request};
@@ -20,25 +25,25 @@ use crate::sandbox::{Options, Sandbox};
 use crate::secret::Secret;
 use crate::smtp::server::Kind;
 
-const USER: &str = "adele.vance@contoso.example";
-const COLLEAGUE: &str = "alex.wilber@contoso.example";
+pub const USER: &str = "adele.vance@contoso.example";
+pub const COLLEAGUE: &str = "alex.wilber@contoso.example";
 /// Any GUID is an app registration in the sandbox.
 const CLIENT_ID: &str = "5ca1ab1e-0000-4000-8000-000000000001";
-/// How long the first mail may take.
+/// How long what came in may take to arrive, for each mail.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Stop after the first mail; the exit status says whether it arrived.
+    /// Stop after the mail and the invites; the exit status says whether all of it arrived.
     #[arg(long)]
     once: bool,
-    /// Print one line of JSON instead of the table.
+    /// Print one line of JSON instead of words.
     #[arg(long)]
     json: bool,
 }
 
 pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
-    let stop = super::asked_to_stop()?;
+    let mut stop = pin!(super::asked_to_stop()?);
     let state = State::choose(state)?;
     let sandbox = Sandbox::start(Options {
         listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
@@ -53,19 +58,18 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
 
     let running = app::start(&configuration(&state.path, &sandbox)?).await?;
     let password = signed_in(&running, &sandbox).await?;
-    let demo = Demo { sandbox, running, password, state };
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let demo = Demo { client, sandbox, running, password, state };
 
-    let arrived = demo.first_mail().await;
-    match (&arrived, args.json) {
-        (_, true) => println!("{}", demo.json()),
-        (Ok(raw), false) => demo.show(raw),
-        (Err(error), false) => eprintln!("postbridge: the first mail did not arrive: {error:#}"),
-    }
-    if !args.once {
+    let shown = tokio::select! {
+        shown = demo.show(&args) => shown,
+        () = &mut stop => Err(anyhow!("stopped before everything arrived")),
+    };
+    if shown.is_ok() && !args.once {
         stop.await;
     }
     demo.running.stop().await;
-    arrived.map(|_| ())
+    shown
 }
 
 /// A temporary directory that goes away at the end, or the one that was asked for.
@@ -95,10 +99,18 @@ impl Drop for State {
 }
 
 struct Demo {
+    client: reqwest::Client,
     sandbox: Sandbox,
     running: Running,
     password: Secret,
     state: State,
+}
+
+/// As much of the sandbox's ledger as is shown.
+#[derive(Deserialize)]
+struct Ledger {
+    mails: Vec<Value>,
+    invitations: Vec<Told>,
 }
 
 fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
@@ -167,39 +179,91 @@ impl Demo {
         found.map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |(_, address)| *address)
     }
 
-    /// Sends one mail through its own SMTP port and waits for what the recipient gets.
-    async fn first_mail(&self) -> anyhow::Result<String> {
-        let message = format!(
-            "From: Adele Vance <{USER}>\r\nTo: Alex Wilber <{COLLEAGUE}>\r\n\
-             Subject: It works\r\n\r\nThis came in by SMTP and went out through Microsoft Graph.\r\n"
-        );
-        let mail = Mail {
-            user: USER,
-            password: self.password.expose(),
-            from: USER,
-            to: &[COLLEAGUE],
-            message: &message,
-        };
-        submit(self.address(Kind::ImplicitTls), &self.running.certificates.ca, &mail).await?;
-        tokio::time::timeout(PATIENCE, self.arrival()).await.context("no mail in time")?
-    }
-
-    async fn arrival(&self) -> anyhow::Result<String> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let base = self.sandbox.url();
-        loop {
-            let ledger: Value =
-                client.get(format!("{base}/_sandbox/ledger")).send().await?.json().await?;
-            let row = ledger["mails"].as_array().and_then(|rows| rows.last());
-            if let Some(seq) = row.and_then(|row| row["seq"].as_u64()) {
-                let raw = client.get(format!("{base}/_sandbox/mails/{seq}/raw")).send().await?;
-                return Ok(raw.text().await?);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Sends everything, waits for what comes of it, and prints that.
+    async fn show(&self, args: &Args) -> anyhow::Result<()> {
+        let raw = self.first_mail().await.context("the first mail did not arrive")?;
+        let mut rows = Vec::new();
+        for mailing in mailings(Timestamp::now(), uuid::Uuid::new_v4(), !args.once)? {
+            let name = mailing.name;
+            let told = self.told_of(&mailing).await;
+            rows.push((
+                mailing,
+                told.with_context(|| format!("the invite did not arrive: {name}"))?,
+            ));
         }
+        if args.json {
+            println!("{}", self.json(&self.ledger().await?));
+            return Ok(());
+        }
+        println!("A mail went in by SMTP; this is what {COLLEAGUE} got:\n");
+        for line in raw.lines() {
+            println!("  │ {line}");
+        }
+        println!(
+            "\nThen a tool that knows only mail sent invites (text/calendar). Each UID is one event in\n\
+             {USER}'s calendar; Exchange told the attendees ({ZONE}):\n\n{}",
+            table(&rows)
+        );
+        if !args.once {
+            self.say_how_to_go_on();
+        }
+        Ok(())
     }
 
-    fn json(&self) -> Value {
+    /// Hands in a mail at our own SMTP port, as any client would.
+    async fn submit(&self, to: &[&str], message: &str) -> anyhow::Result<()> {
+        let mail = Mail { user: USER, password: self.password.expose(), from: USER, to, message };
+        submit(self.address(Kind::ImplicitTls), &self.running.certificates.ca, &mail).await?;
+        Ok(())
+    }
+
+    /// Sends one mail; what the recipient gets.
+    async fn first_mail(&self) -> anyhow::Result<String> {
+        // With an id of its own it is no repeat of an earlier run's on the same state directory.
+        let id = uuid::Uuid::new_v4();
+        let message = format!(
+            "From: Adele Vance <{USER}>\r\nTo: Alex Wilber <{COLLEAGUE}>\r\nSubject: It works\r\n\
+             Message-ID: <{id}@contoso.example>\r\n\r\n\
+             This came in by SMTP and went out through Microsoft Graph.\r\n"
+        );
+        self.submit(&[COLLEAGUE], &message).await?;
+        let arrived = self.awaited(|ledger| ledger.mails.last().map(|row| row["seq"].clone()));
+        let raw = format!("{}/_sandbox/mails/{}/raw", self.sandbox.url(), arrived.await?);
+        Ok(self.client.get(raw).send().await?.error_for_status()?.text().await?)
+    }
+
+    /// Sends an invite; what Exchange tells the attendees because of it.
+    async fn told_of(&self, mailing: &Mailing) -> anyhow::Result<Vec<Told>> {
+        let before = self.ledger().await?.invitations.len();
+        self.submit(&ATTENDEES, &mailing.message).await?;
+        self.awaited(|ledger| {
+            let told = ledger.invitations.get(before..)?;
+            mailing.is_answered_by(told).then(|| told.to_vec())
+        })
+        .await
+    }
+
+    /// Looks into the ledger until there is what `look` looks for.
+    async fn awaited<T>(&self, look: impl Fn(&Ledger) -> Option<T>) -> anyhow::Result<T> {
+        let looking = async {
+            loop {
+                if let Some(found) = look(&self.ledger().await?) {
+                    return Ok(found);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.with_context(|| {
+            format!("it is not in the sandbox's ledger after {} s", PATIENCE.as_secs())
+        })?
+    }
+
+    async fn ledger(&self) -> anyhow::Result<Ledger> {
+        let url = format!("{}/_sandbox/ledger", self.sandbox.url());
+        Ok(self.client.get(url).send().await?.error_for_status()?.json().await?)
+    }
+
+    fn json(&self, ledger: &Ledger) -> Value {
         serde_json::json!({
             "smtp": self.address(Kind::Starttls).to_string(),
             "smtps": self.address(Kind::ImplicitTls).to_string(),
@@ -208,18 +272,19 @@ impl Demo {
             "ca": self.running.certificates.ca,
             "sandbox": self.sandbox.url(),
             "state": self.state.path,
+            "mails": ledger.mails,
+            "invitations": ledger.invitations,
         })
     }
 
-    fn show(&self, raw: &str) {
+    fn say_how_to_go_on(&self) {
         let (starttls, tls) =
             (self.address(Kind::Starttls).port(), self.address(Kind::ImplicitTls).port());
         let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
         let sandbox = self.sandbox.url();
-        println!("A mail went in by SMTP; this is what {COLLEAGUE} got:\n");
-        for line in raw.lines() {
-            println!("  │ {line}");
-        }
+        println!(
+            "\nThe last one stands in both calendars: see it, and answer it as Alex, on {sandbox}/"
+        );
         println!("\nPoint a mail client at it:\n");
         for (name, value) in [
             ("Server", "localhost".to_owned()),

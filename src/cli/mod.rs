@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod demo;
+mod demo_invite;
 pub mod exit;
 pub mod invites;
 pub mod line;
