@@ -551,7 +551,7 @@ async fn a_file_is_attached_without_a_mail_and_too_large_a_one_is_refused() {
     sandbox.post(&path, &file(&large[..4 * 1024 * 1024 - 400])).await.is(201, "");
     sandbox.post(&path, &file("?")).await.is(400, "UnableToDeserializePostBody");
     let session = format!("{path}/createUploadSession");
-    sandbox.post(&session, &json!({})).await.is(501, "NotImplemented");
+    sandbox.post(&session, &json!({})).await.is(400, "ErrorPropertyValidationFailure");
 }
 
 #[tokio::test]
