@@ -195,7 +195,7 @@ fn without_an_app_registration_it_says_where_to_get_one_and_is_78() {
 }
 
 #[test]
-fn the_demo_sends_one_mail_and_says_how_to_send_another() {
+fn the_demo_sends_a_mail_and_a_meetings_invites_and_says_how_to_send_more() {
     let directory = common::private_directory();
     let state = directory.path().join("state");
     let output = Command::new(env!("CARGO_BIN_EXE_postbridge"))
@@ -209,7 +209,16 @@ fn the_demo_sends_one_mail_and_says_how_to_send_another() {
     let line: Value = serde_json::from_str(&text).unwrap();
     let mut keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["ca", "password", "sandbox", "smtp", "smtps", "state", "user"]);
+    let expected =
+        ["ca", "invitations", "mails", "password", "sandbox", "smtp", "smtps", "state", "user"];
+    assert_eq!(keys, expected);
+    let of = |rows: &str, key: &str| -> Vec<String> {
+        let rows = line[rows].as_array().unwrap().iter();
+        rows.map(|row| row[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of("mails", "recipient"), [COLLEAGUE]);
+    let kinds = ["request", "request", "update", "update", "cancel", "cancel"];
+    assert_eq!(of("invitations", "kind"), kinds);
     let told = |key: &str| line[key].as_str().unwrap();
     assert_eq!((told("user"), told("state")), (common::USER, &*path(&state)));
     assert!(Path::new(told("ca")).exists(), "{text}");
@@ -229,7 +238,8 @@ fn a_demo_without_a_directory_of_its_own_leaves_none_behind() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    for word in ["localhost", "STARTTLS", "CA file", "curl ", "swaks ", common::USER] {
+    // Where to hand in more mails is for one that stays.
+    for word in ["It works", "invitation", "request", "update", "cancel", "Interview", COLLEAGUE] {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
     assert!(listing(temporary.path()).is_empty());

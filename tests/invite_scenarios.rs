@@ -2,8 +2,9 @@
 //! ledger and the calendar out.
 //!
 //! Each `tests/data/invite/NAME.scenario` is one; the README there tells how to write one.
-//! `POSTBRIDGE_SCENARIOS=word` runs those whose name holds the word. `POSTBRIDGE_WRITE_SCENARIOS=1`
-//! writes what came into the files: read the difference before it is committed.
+//! `POSTBRIDGE_SCENARIOS=word` runs those whose name holds the word, `=not-yet` those that are known to
+//! come out otherwise than they should. `POSTBRIDGE_WRITE_SCENARIOS=1` writes what came into the files:
+//! read the difference before it is committed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -43,21 +44,13 @@ const YEAR: [&str; 2] = ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"];
 /// Lines of a calendar that are shown; the others are counted.
 const ROWS_MAX: usize = 12;
 
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/invite")
-}
+/// A folder beside the scenarios, which no run reads unless it is asked for by name.
+const NOT_YET: &str = "not-yet";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_comes_out_as_its_file_says() {
     listen_for_decisions();
-    let word = env::var("POSTBRIDGE_SCENARIOS").unwrap_or_default();
-    let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
-    let is_one = |path: &PathBuf| path.extension().is_some_and(|end| end == "scenario");
-    let named = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().contains(&word);
-    let mut paths: Vec<PathBuf> = entries.filter(|path| is_one(path) && named(path)).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no scenario has {word:?} in its name");
-
+    let paths = scenarios(&env::var("POSTBRIDGE_SCENARIOS").unwrap_or_default());
     let (places, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     for path in &paths {
         let (path, places) = (path.clone(), places.clone());
@@ -72,6 +65,21 @@ async fn every_scenario_comes_out_as_its_file_says() {
         running.join_all().await.into_iter().filter_map(Result::err).collect();
     wrong.sort();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), paths.len(), wrong.join("\n"));
+}
+
+/// Those whose name holds the word.
+fn scenarios(word: &str) -> Vec<PathBuf> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/invite");
+    let (directory, word) = if word == NOT_YET { (all.join(word), "") } else { (all, word) };
+    let is_one = |path: &PathBuf| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        path.extension().is_some_and(|end| end == "scenario") && name.contains(word)
+    };
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = entries.filter(is_one).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no scenario has {word:?} in its name");
+    paths
 }
 
 async fn compare(path: PathBuf) -> Result<(), String> {

@@ -271,6 +271,16 @@ async fn a_mime_draft_stays_as_it_is_unless_the_switches_let_it_be_serialised_an
     sandbox.post(&format!("{one}/attachments"), &file).await.is(400, "ErrorInvalidRequest");
     let value = sandbox.request(Method::GET, &format!("{one}/$value")).send().await.unwrap();
     assert_eq!(value.text().await.unwrap(), given);
+    // Another reading: the header takes it, and the rest stays octet for octet.
+    sandbox.world.switches().mime_draft_patch = MimeDraftPatch::KeepsMime;
+    let kept = sandbox.post_mime("/me/messages", &given).await;
+    let other = format!("/me/messages/{}", kept.text("id"));
+    sandbox.patch(&other, &bcc).await.is(200, "");
+    let body = json!({"body": {"contentType": "text", "content": "x"}});
+    sandbox.patch(&other, &body).await.is(400, "ErrorInvalidRequest");
+    let value = sandbox.request(Method::GET, &format!("{other}/$value")).send().await.unwrap();
+    let expected = given.replacen("\r\n\r\n", &format!("\r\nBcc: <{MEGAN}>\r\n\r\n"), 1);
+    assert_eq!(value.text().await.unwrap(), expected);
     {
         let mut switches = sandbox.world.switches();
         switches.mime_draft_patch = MimeDraftPatch::Reserialised;

@@ -46,7 +46,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     let mut stop = pin!(super::asked_to_stop()?);
     let state = State::choose(state)?;
     let sandbox = Sandbox::start(Options {
-        listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
+        listen: listen(8480, args.once),
         https: None,
         mailboxes: vec![USER.into(), COLLEAGUE.into()],
         seed: 0,
@@ -56,7 +56,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     .await
     .context("the sandbox cannot start")?;
 
-    let running = app::start(&configuration(&state.path, &sandbox)?).await?;
+    let running = app::start(&configuration(&state.path, &sandbox, args.once)?).await?;
     let password = signed_in(&running, &sandbox).await?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let demo = Demo { client, sandbox, running, password, state };
@@ -113,7 +113,7 @@ struct Ledger {
     invitations: Vec<Told>,
 }
 
-fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
+fn configuration(state: &Path, sandbox: &Sandbox, once: bool) -> anyhow::Result<Config> {
     let mut config = Config { state_dir: Some(state.to_owned()), ..Config::default() };
     config.entra = Some(Settings {
         client_id: CLIENT_ID.into(),
@@ -122,16 +122,17 @@ fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
         login_url: Some(sandbox.url().parse()?),
         graph_url: Some(sandbox.url().parse()?),
     });
-    config.smtp.starttls = vec![free((Ipv4Addr::LOCALHOST, 1587).into())];
-    config.smtp.implicit_tls = vec![free((Ipv4Addr::LOCALHOST, 1465).into())];
+    config.smtp.starttls = vec![listen(1587, once)];
+    config.smtp.implicit_tls = vec![listen(1465, once)];
     Ok(config)
 }
 
-/// The address, or a free port beside it.
-fn free(address: SocketAddr) -> SocketAddr {
+/// The port, or a free one beside it; a demo that ends at once takes none that another may want.
+fn listen(port: u16, once: bool) -> SocketAddr {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(address) {
-        Ok(_) => address,
-        Err(_) => SocketAddr::new(address.ip(), 0),
+        Ok(_) if !once => address,
+        _ => SocketAddr::new(address.ip(), 0),
     }
 }
 

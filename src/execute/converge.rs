@@ -140,6 +140,20 @@ impl Executor {
     /// Whether a file hangs on its event.
     async fn look_for(&self, turn: &Turn, part: &mut Part, file: Attached) -> Result<(), Ended> {
         let id = part.done.event.as_ref().map_or("", |event| event.id.as_str());
+        if self.hangs(turn, id, &file, &part.done.attachments).await? {
+            part.done.attachments.push(file);
+        }
+        Ok(())
+    }
+
+    /// Whether a file hangs there beside those that are known to.
+    pub(super) async fn hangs(
+        &self,
+        turn: &Turn,
+        id: &str,
+        file: &Attached,
+        known: &[Attached],
+    ) -> Result<bool, Ended> {
         let hanging = self
             .with_token(turn, |graph, token| async move {
                 graph.event_attachments(token.expose(), id).await
@@ -147,11 +161,8 @@ impl Executor {
             .await?;
         // More than one file may go by the same name.
         let there = hanging.iter().filter(|one| one.name.as_deref() == Some(&file.name));
-        let known = part.done.attachments.iter().filter(|one| one.name == file.name);
-        if there.count() > known.count() {
-            part.done.attachments.push(file);
-        }
-        Ok(())
+        let known = known.iter().filter(|one| one.name == file.name);
+        Ok(there.count() > known.count())
     }
 
     /// An event of ours. One that was cancelled by hand is gone, whether Graph still shows it or not.
@@ -179,7 +190,10 @@ impl Executor {
             EventAction::Create { with_attendees } => {
                 self.create(at, wanted, *with_attendees, &mut done).await?;
             }
-            EventAction::Attach(file) => self.attach(at, file, &mut done).await?,
+            EventAction::Attach(file) => {
+                self.attach(at, at.id(), file).await?;
+                done.attachments.push(file.clone());
+            }
             EventAction::Patch { content, attendees } => {
                 self.patch(at, wanted, *content, *attendees, &mut done).await?;
             }
@@ -266,10 +280,15 @@ impl Executor {
         }
     }
 
-    async fn attach(&self, at: &At<'_>, file: &Attached, done: &mut Done) -> Result<(), Missed> {
+    /// Hangs a file on an event or an occurrence.
+    pub(super) async fn attach(
+        &self,
+        at: &At<'_>,
+        id: &str,
+        file: &Attached,
+    ) -> Result<(), Missed> {
         match octets_of(file, at.files) {
             Some((content_type, octets)) => {
-                let id = at.id();
                 self.with_token(at.turn, |graph, token| async move {
                     let (token, name) = (token.expose(), file.name.as_str());
                     graph.attach_to_event(token, id, name, content_type, octets).await
@@ -282,7 +301,6 @@ impl Executor {
                 self.note(at, why).await?;
             }
         }
-        done.attachments.push(file.clone());
         Ok(())
     }
 
@@ -387,6 +405,7 @@ fn gone(part: &mut Part, action: &EventAction) {
         (
             Goal::Stand(_),
             EventAction::PatchOccurrence { original, .. }
+            | EventAction::AttachToOccurrence { original, .. }
             | EventAction::CancelOccurrence(original)
             | EventAction::DeleteOccurrence(original),
         ) => {

@@ -168,7 +168,8 @@ fn asks_for_answers(occurrence: &Occurrence) -> bool {
         .attendees
         .iter()
         .filter(|attendee| organizer.as_ref().is_none_or(|key| attendee.address.key() != *key));
-    invited.filter_map(|attendee| attendee.rsvp).max().unwrap_or(true)
+    let mut invited = invited.peekable();
+    invited.peek().is_none() || !invited.all(|attendee| attendee.rsvp == Some(false))
 }
 
 /// Attendees in Graph's terms, one for one.

@@ -22,6 +22,7 @@ use super::mail_request::Asked;
 use super::mailbox::{Book, Content, Folder, INTERNET_MESSAGE_ID, Item, NewItem, Stage};
 use super::message::{Message, Stamp};
 use super::mime::Submitted;
+use super::mime_patch;
 use super::odata::ODataError;
 use super::parsed;
 use super::schema::Body;
@@ -173,17 +174,22 @@ pub(super) fn update(asked: &Asked, octets: &Bytes) -> Result<Arc<Item>, ODataEr
         let text = "Update operation is invalid for property of a message that was sent.";
         return Err(ODataError::bad_request("ErrorInvalidPropertyUpdateSentMessage", text));
     }
-    if edits && matches!(item.content, Content::Mime(_)) {
-        may_reserialise(asked.switches.mime_draft_patch == MimeDraftPatch::Reserialised)?;
+    let mut changed = Item::clone(&item);
+    if let (true, Content::Mime(raw)) = (edits, &item.content) {
+        match asked.switches.mime_draft_patch {
+            MimeDraftPatch::Refused => may_reserialise(false)?,
+            MimeDraftPatch::Reserialised => reserialise(&mut changed),
+            MimeDraftPatch::KeepsMime => {
+                let edited = mime_patch::edited(raw, &mut body).map_err(unserialisable)?;
+                changed.content = Content::Mime(edited.into());
+                may_reserialise(body.keys().all(|name| is_local(name)))?;
+            }
+        }
     }
     book.room(octets.len())?;
-    let mut changed = Item::clone(&item);
     let given = body.remove("internetMessageId").filter(|_| asked.switches.keep_message_id);
     if let Some(id) = given.as_ref().and_then(Value::as_str).filter(|id| !id.is_empty()) {
         id.clone_into(&mut changed.internet_message_id);
-    }
-    if edits {
-        reserialise(&mut changed);
     }
     for (name, value) in body {
         match &mut changed.content {

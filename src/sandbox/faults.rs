@@ -67,8 +67,10 @@ impl Faults {
 
     async fn defer(&self, due: Timestamp, effect: impl Future<Output = Response> + Send + 'static) {
         let mut late = self.late.lock().await;
-        if late.len() < LATE_MAX {
-            late.push(Late { due, effect: Box::pin(effect) });
+        late.push(Late { due, effect: Box::pin(effect) });
+        // One too many is early rather than lost.
+        if late.len() > LATE_MAX {
+            let _ = tokio::spawn(late.remove(0).effect).await;
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::answer::{RequestIds, graph_error, is_graph};
+use super::upload_routes;
 use super::world::World;
 
 /// Entries kept.
@@ -45,7 +46,7 @@ pub struct Entry {
     pub method: String,
     /// Without its query.
     pub path: String,
-    /// The address that its token, code or refresh token belongs to.
+    /// The address that its token, code, refresh token or upload session belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
     /// `None` while it is being answered, and when no answer left.
@@ -140,7 +141,7 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
                 .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
             is_form.then(|| owner_of_form(&world, &body)).flatten()
         }
-        None => None,
+        None => upload_routes::owner(&path),
     };
     let is_json = text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     let properties = if is_json && is_graph(&path) { properties(&body) } else { Vec::new() };

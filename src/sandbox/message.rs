@@ -73,7 +73,7 @@ pub struct Message {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Recipient {
+pub(super) struct Recipient {
     email_address: EmailAddress,
 }
 
@@ -237,11 +237,11 @@ fn with_line_ends(text: &str) -> String {
     text.replace('\0', "").replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
+pub(super) fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
     let mut addresses = Vec::with_capacity(recipients.len());
     for Recipient { email_address: EmailAddress { address, name } } in recipients {
         // A list of addresses in one string is the mistake that is made most.

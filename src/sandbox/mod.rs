@@ -6,9 +6,10 @@
 //!
 //! ```text
 //!  request ─► journal ─► throttle ─► faults ─► identity   /{tenant}/oauth2/v2.0/…
-//!                                        ├───► mail       /v1.0/…
-//!                                        └───► calendar   /v1.0/…/events
-//!                                               └──► ledger: a row for each copy delivered
+//!                                        ├───► mail       /v1.0/…/sendMail, messages, mailFolders
+//!                                        ├───► calendar   /v1.0/…/events
+//!                                        │      └──► ledger: a row for each copy delivered
+//!                                        └───► uploads    /api/v2.0/… → mail, calendar
 //!             control, ledger                             /_sandbox/…  (neither written down
 //!             page                                        /, /mails/…   nor hurt)
 //! ```
@@ -51,6 +52,7 @@ pub mod mailbox;
 pub mod message;
 pub mod message_json;
 pub mod mime;
+pub mod mime_patch;
 pub mod odata;
 pub mod online_meeting;
 pub mod page;

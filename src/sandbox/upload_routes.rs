@@ -159,6 +159,11 @@ impl FromRequestParts<Arc<World>> for Opened {
     }
 }
 
+/// Whose session a path names, if it names one; its URL shows no other token.
+pub(super) fn owner(path: &str) -> Option<Uuid> {
+    path.strip_prefix(PREFIX)?.strip_prefix("Users/")?.split('/').next()?.parse().ok()
+}
+
 /// The query of a session's URL. The URL is opaque to a client, and changed it is nobody's.
 fn auth_token(key: Uuid) -> String {
     format!("authtoken={}", Uuid::new_v5(&key, b"authtoken").simple())

@@ -188,6 +188,8 @@ pub enum MessageFlags {
 pub enum MimeDraftPatch {
     /// 400.
     Refused,
+    /// Recipients and subject are changed in the header of the MIME, and no other octet of it.
+    KeepsMime,
     /// The MIME is gone: the mail is serialised from the draft's properties.
     Reserialised,
 }

@@ -66,6 +66,9 @@ impl Scenario {
                 step.outcome.push((name, Vec::new()));
                 continue;
             }
+            if line.starts_with("-- ") && !step.title.starts_with("mail ") {
+                return Err(format!("line {}: no section is called so: {line}", n + 1));
+            }
             match step.outcome.last_mut() {
                 None => writeln!(step.body, "{line}").unwrap(),
                 Some(_) if line.is_empty() => {}
