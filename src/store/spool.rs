@@ -332,6 +332,7 @@ mod tests {
     use super::super::queue::{CLAIM, DUE};
     use super::*;
     use crate::account::{Account, Address, Profile, Standing};
+    use crate::doubt::Doubt;
     use crate::submission::MailParameters;
 
     fn account() -> Account {
@@ -437,27 +438,38 @@ mod tests {
         let entries = claim_all(&store).await;
         let entry = entries.iter().find(|entry| entry.id == first.id()).unwrap();
         let outcome = Outcome::Failed { note: "no".into(), report: None };
-        store.settle(entry, outcome).await.unwrap();
+        store.settle(entry, outcome, Timestamp::MAX).await.unwrap();
         let after = hand_in(&store, mail, "b@contoso.example").await;
         assert!(!after.is_repeat());
     }
 
     #[tokio::test]
-    async fn an_attempt_is_written_before_it_is_made_and_a_stop_in_the_middle_of_sending_is_held() {
+    async fn a_stop_in_the_middle_of_sending_is_looked_into_where_there_is_a_draft_and_held_otherwise()
+    {
         let directory = directory();
-        let (begun, only_claimed) = {
+        let draft = Progress {
+            begun: 1,
+            draft: None,
+            doubt: Some(Doubt::new("2026-11-23T10:00:00Z".parse().unwrap())),
+        };
+        let (begun, begun_as_draft, only_claimed) = {
             let store = store(directory.path()).await;
             let begun = hand_in(&store, b"a\r\n", "b@contoso.example").await.id();
             let claimed = hand_in(&store, b"b\r\n", "b@contoso.example").await.id();
+            let as_draft = hand_in(&store, b"c\r\n", "b@contoso.example").await.id();
             let entries = claim_all(&store).await;
-            assert_eq!(entries.len(), 2);
+            assert_eq!(entries.len(), 3);
             assert!(entries.iter().all(|entry| entry.attempts == 1));
-            store.begin_sending(begun).await.unwrap();
-            assert!(store.begin_sending(begun).await.is_err(), "the call is begun only once");
-            (begun, claimed)
+            let none = Progress::default();
+            store.begin_sending(begun, &none).await.unwrap();
+            assert!(store.begin_sending(begun, &none).await.is_err(), "begun only once");
+            store.begin_sending(as_draft, &draft).await.unwrap();
+            (begun, as_draft, claimed)
         };
         let store = reopen(directory.path()).await;
         assert_eq!(store.entry(begun).await.unwrap().unwrap().state, State::Held);
+        let entry = store.entry(begun_as_draft).await.unwrap().unwrap();
+        assert_eq!((entry.state, entry.progress), (State::Queued, draft));
         let entry = store.entry(only_claimed).await.unwrap().unwrap();
         assert_eq!((entry.state, entry.attempts), (State::Queued, 1));
         assert!(entry.due_at > entry.accepted_at);
@@ -477,7 +489,7 @@ mod tests {
         assert!(matches!(refused, Err(SpoolError::Full(_))));
         let entries = claim_all(&store).await;
         assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [first.id()]);
-        store.settle(&entries[0], Outcome::Sent).await.unwrap();
+        store.settle(&entries[0], Outcome::Sent, Timestamp::MAX).await.unwrap();
         store.room(600).unwrap();
     }
 

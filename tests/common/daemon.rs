@@ -62,6 +62,7 @@ impl Site {
              login_url = \"{url}\"\ngraph_url = \"{url}\"\n\
              [smtp]\nstarttls = []\nimplicit_tls = []\nclear = [\"127.0.0.1:0\"]\n\
              [spool]\nkeep_free_mib = 0\n\
+             [doubt]\nquiet_seconds = 0.04\n\
              [account.\"{USER}\"]\nsend_as = [\"{NOT_OURS}\"]\n"
         )
     }
