@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Doubt {
     /// When the call was begun.
     pub since: Timestamp,
+    /// When it may be looked for next, and no sooner, whoever asks.
+    pub look_at: Timestamp,
     /// When it was first seen unsent, if it was seen so without a break.
     pub unsent_at: Option<Timestamp>,
     /// How often in a row it was nowhere.
@@ -35,10 +37,7 @@ pub enum Verdict {
     Sent,
     /// The *same* draft may be sent again: a late first call and this one meet on one item.
     SendAgain,
-    LookAgain {
-        doubt: Doubt,
-        at: Timestamp,
-    },
+    LookAgain(Doubt),
     /// Nobody knows: shown, and not repeated.
     Held,
 }
@@ -84,16 +83,12 @@ impl Patience {
 }
 
 impl Doubt {
-    pub fn new(since: Timestamp) -> Doubt {
-        Doubt { since, unsent_at: None, nowhere: 0 }
+    pub fn new(since: Timestamp, patience: Patience) -> Doubt {
+        let look_at = after(since, patience.quiet());
+        Doubt { since, look_at, unsent_at: None, nowhere: 0 }
     }
 
-    /// When the first look may be.
-    pub fn first_look(&self, patience: Patience) -> Timestamp {
-        after(self.since, patience.quiet())
-    }
-
-    /// What follows from a look at `now`.
+    /// What follows from a look at `now`, which is not before [`Doubt::look_at`].
     pub fn judge(&self, seen: Seen, now: Timestamp, patience: Patience) -> Verdict {
         match seen {
             Seen::Sent => Verdict::Sent,
@@ -104,16 +99,17 @@ impl Doubt {
                 if self.unsent_at.is_some() && now >= at {
                     return Verdict::SendAgain;
                 }
-                let doubt = Doubt { unsent_at: Some(first), nowhere: 0, since: self.since };
-                Verdict::LookAgain { doubt, at }
+                let doubt =
+                    Doubt { unsent_at: Some(first), nowhere: 0, since: self.since, look_at: at };
+                Verdict::LookAgain(doubt)
             }
             Seen::Nowhere => {
                 let nowhere = self.nowhere + 1;
                 if nowhere >= NOWHERE_LOOKS {
                     return Verdict::Held;
                 }
-                let doubt = Doubt { nowhere, unsent_at: None, since: self.since };
-                Verdict::LookAgain { doubt, at: after(now, patience.between_nowhere()) }
+                let look_at = after(now, patience.between_nowhere());
+                Verdict::LookAgain(Doubt { nowhere, unsent_at: None, since: self.since, look_at })
             }
         }
     }
@@ -136,32 +132,32 @@ mod tests {
 
     #[test]
     fn what_is_unsent_is_sent_again_after_two_looks_and_five_minutes() {
-        let doubt = Doubt::new(at(0));
-        assert_eq!(doubt.first_look(PATIENCE), at(120));
-        let Verdict::LookAgain { doubt, at: next } = doubt.judge(Seen::Unsent, at(120), PATIENCE)
-        else {
+        let doubt = Doubt::new(at(0), PATIENCE);
+        assert_eq!(doubt.look_at, at(120));
+        let Verdict::LookAgain(doubt) = doubt.judge(Seen::Unsent, at(120), PATIENCE) else {
             panic!("sent again at the first look")
         };
+        let next = doubt.look_at;
         assert_eq!(next, at(300));
         assert_eq!(doubt.judge(Seen::Unsent, next, PATIENCE), Verdict::SendAgain);
         assert_eq!(doubt.judge(Seen::Sent, next, PATIENCE), Verdict::Sent);
         // A break begins anew.
-        let Verdict::LookAgain { doubt, .. } = doubt.judge(Seen::Nowhere, at(300), PATIENCE) else {
+        let Verdict::LookAgain(doubt) = doubt.judge(Seen::Nowhere, at(300), PATIENCE) else {
             panic!("held at the first look")
         };
-        assert!(matches!(doubt.judge(Seen::Unsent, at(1300), PATIENCE), Verdict::LookAgain { .. }));
+        assert!(matches!(doubt.judge(Seen::Unsent, at(1300), PATIENCE), Verdict::LookAgain(_)));
     }
 
     #[test]
     fn what_is_nowhere_is_held_after_three_looks_over_half_an_hour() {
-        let mut doubt = Doubt::new(at(0));
-        let mut now = doubt.first_look(PATIENCE);
+        let mut doubt = Doubt::new(at(0), PATIENCE);
+        let mut now = doubt.look_at;
         for _ in 0..2 {
-            let Verdict::LookAgain { doubt: next, at } = doubt.judge(Seen::Nowhere, now, PATIENCE)
-            else {
+            let Verdict::LookAgain(next) = doubt.judge(Seen::Nowhere, now, PATIENCE) else {
                 panic!("held too early")
             };
-            (doubt, now) = (next, at);
+            now = next.look_at;
+            doubt = next;
         }
         assert_eq!(now, at(120 + 1800));
         assert_eq!(doubt.judge(Seen::Nowhere, now, PATIENCE), Verdict::Held);
@@ -191,7 +187,7 @@ mod tests {
                 let alive = |at: i64| day.deleted_at.is_none_or(|deleted| at < deleted);
                 day.effect_at.is_some_and(|effect| effect <= now && alive(effect))
             };
-            let mut doubt = Doubt::new(at(0));
+            let mut doubt = Doubt::new(at(0), PATIENCE);
             let mut now = 120;
             for (late, answered) in day.looks.iter().copied() {
                 now += late;
@@ -216,10 +212,9 @@ mod tests {
                         prop_assert!(day.deleted_at.is_some());
                         return Ok(());
                     }
-                    Verdict::LookAgain { doubt: next, at } => {
-                        prop_assert!(at > Timestamp::UNIX_EPOCH);
+                    Verdict::LookAgain(next) => {
+                        now = now.max(next.look_at.as_second() - 1_800_000_000);
                         doubt = next;
-                        now = now.max(at.as_second() - 1_800_000_000);
                     }
                 }
             }

@@ -74,7 +74,7 @@ impl Executor {
         }
         let draft_id = draft.id.clone();
         let unsent = progress.clone();
-        progress.doubt = Some(Doubt::new(Timestamp::now()));
+        progress.doubt = Some(Doubt::new(Timestamp::now(), self.patience));
         let (sending, unsent, draft_id) = (&progress, &unsent, draft_id.as_str());
         let sent = self
             .with_token(turn, |graph, token| async move {
@@ -104,7 +104,7 @@ impl Executor {
         let (Some(draft), Some(doubt)) = (&progress.draft, &progress.doubt) else {
             return Ok(false);
         };
-        if Timestamp::now() < doubt.first_look(self.patience) {
+        if Timestamp::now() < doubt.look_at {
             return Err(self.in_doubt(progress, "it is too early to look".into()));
         }
         let seen = self.look_for_draft(turn, draft).await?;
@@ -114,7 +114,8 @@ impl Executor {
                 progress.doubt = None;
                 Ok(false)
             }
-            Verdict::LookAgain { doubt, at } => {
+            Verdict::LookAgain(doubt) => {
+                let at = doubt.look_at;
                 progress.doubt = Some(doubt);
                 self.record_progress(turn, progress).await?;
                 let what =
@@ -131,8 +132,7 @@ impl Executor {
     }
 
     fn in_doubt(&self, progress: &Progress, note: String) -> Ended {
-        let now = Timestamp::now();
-        let at = progress.doubt.as_ref().map_or(now, |doubt| doubt.first_look(self.patience));
+        let at = progress.doubt.as_ref().map_or_else(Timestamp::now, |doubt| doubt.look_at);
         Ended::InDoubt { at, note: format!("{NO_ANSWER} ({note})") }
     }
 

@@ -178,6 +178,8 @@ pub struct Copies {
     pub inbox: Vec<u64>,
     /// The first copy stands for the mail.
     pub sent_items: Vec<u64>,
+    /// How many drafts there are that nobody sent.
+    pub drafts: usize,
 }
 
 impl Mail {
@@ -189,7 +191,10 @@ impl Mail {
             let there = items.filter(|item| item.owner == user && item.folder == folder);
             there.filter_map(|item| item.seq).collect()
         };
-        Copies { inbox: within(Folder::INBOX), sent_items: within(Folder::SENT_ITEMS) }
+        let is_draft = |item: &&Arc<Item>| item.owner == user && matches!(item.stage, Stage::Draft);
+        let drafts = book.items.values().filter(is_draft).count();
+        let (inbox, sent_items) = (within(Folder::INBOX), within(Folder::SENT_ITEMS));
+        Copies { inbox, sent_items, drafts }
     }
 
     /// All mailboxes, as they are by now.

@@ -332,7 +332,7 @@ mod tests {
     use super::super::queue::{CLAIM, DUE};
     use super::*;
     use crate::account::{Account, Address, Profile, Standing};
-    use crate::doubt::Doubt;
+    use crate::doubt::{Doubt, Patience};
     use crate::submission::MailParameters;
 
     fn account() -> Account {
@@ -445,12 +445,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_in_the_middle_of_sending_is_looked_into_where_there_is_a_draft_and_held_otherwise()
-    {
+     {
         let directory = directory();
         let draft = Progress {
             begun: 1,
             draft: None,
-            doubt: Some(Doubt::new("2026-11-23T10:00:00Z".parse().unwrap())),
+            doubt: Some(Doubt::new(Timestamp::UNIX_EPOCH, Patience::new(Duration::ZERO))),
         };
         let (begun, begun_as_draft, only_claimed) = {
             let store = store(directory.path()).await;

@@ -1,0 +1,172 @@
+//! The answer to a send is lost, late, or wrong, in every way that Microsoft 365 is told to behave: the
+//! mail goes once, or is held in sight; never twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::Write;
+use std::time::Instant;
+
+use common::daemon::{Client, Daemon, Mail, Site};
+use common::{COLLEAGUE, PATIENCE, USER};
+use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
+use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
+use postbridge::store::spool::{Kind, State};
+
+/// Past libtest's capture, so that a run leaves its numbers in the log.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// What is not known of a draft that was sent, in all its readings. The move to Sent Items takes less
+/// than the quiet time in those where nothing else tells that it was submitted.
+fn worlds() -> Vec<(&'static str, Switches)> {
+    let soon = || Switches { sent_items_delay_ms: 5, ..Switches::default() };
+    vec![
+        ("as documented", Switches::default()),
+        ("flags stay", Switches { message_flags: MessageFlags::Stay, ..soon() }),
+        ("flags hidden", Switches { message_flags: MessageFlags::Hidden, ..soon() }),
+        ("no draft any more", Switches { submitted_is_draft: false, ..Switches::default() }),
+        ("another id", Switches { immutable_id_survives_send: false, ..soon() }),
+        (
+            "another id, no tag",
+            Switches {
+                immutable_id_survives_send: false,
+                extended_properties_survive_send: false,
+                ..soon()
+            },
+        ),
+        (
+            "another id, another Message-ID",
+            Switches { immutable_id_survives_send: false, keep_message_id: false, ..soon() },
+        ),
+        ("sends twice if asked", Switches { second_send: SecondSend::SendsAgain, ..soon() }),
+        ("says yes twice", Switches { second_send: SecondSend::Ignored, ..soon() }),
+        ("refuses the second", Switches { second_send: SecondSend::Refused, ..soon() }),
+    ]
+}
+
+fn busy() -> Answer {
+    Answer { status: 504, code: "UnknownError".into(), message: None, retry_after: None }
+}
+
+/// What can become of the call that sends.
+fn misfortunes() -> Vec<Act> {
+    vec![
+        Act::CutBefore,
+        Act::CutAfter,
+        Act::Truncate,
+        Act::Answer(busy()),
+        Act::ActThenAnswer(busy()),
+        // When the next request comes, which is the one that looks for it.
+        Act::AnswerThenAct(LateAct { answer: busy(), after_seconds: 0 }),
+    ]
+}
+
+/// A mail whose send comes to this, in this world. How it ended, and the copies there are.
+fn sent_through(switches: &Switches, act: &Act) -> (State, usize) {
+    let site = Site::new();
+    *site.sandbox.world().switches() = switches.clone();
+    let send = Rule {
+        method: Some("POST".into()),
+        route: "/v1.0/me/messages/*/send".into(),
+        mailbox: None,
+        nth: vec![1],
+        every: false,
+        probability: None,
+        times: Some(1),
+        act: act.clone(),
+    };
+    site.sandbox.world().faults.set(Script { seed: 0, faults: vec![send] });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon);
+    let entries = site.finish(&mut daemon);
+    let hit = site.sandbox.world().journal.entries().iter().any(|one| one.fault.is_some());
+    assert!(hit, "the send never came");
+    let entry = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
+    (entry.state, site.copies("in doubt").get(COLLEAGUE).copied().unwrap_or_default())
+}
+
+fn hand_in(site: &Site, daemon: &mut Daemon) {
+    let mail = Mail::new("in doubt", &[COLLEAGUE], &[], 100);
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) =
+        Client::connect(daemon.address, &site.password).and_then(|mut client| client.submit(&mail))
+    {
+        assert!(Instant::now() < deadline, "{error}: {}", daemon.log());
+        daemon.ended();
+        *daemon = site.serve();
+    }
+}
+
+#[test]
+fn a_send_without_an_answer_goes_once_in_every_world() {
+    for (world, switches) in worlds() {
+        for act in misfortunes() {
+            let name = act.name();
+            let ended = sent_through(&switches, &act);
+            assert_eq!(ended, (State::Sent, 1), "{name} where {world}");
+        }
+    }
+    say(&format!("{} misfortunes in {} worlds", misfortunes().len(), worlds().len()));
+}
+
+#[test]
+fn killed_at_any_request_of_a_draft_it_goes_once_in_every_world() {
+    for (world, switches) in worlds() {
+        for when in [When::Before, When::After] {
+            // A token, the draft, its tag, its send.
+            for nth in 1..=4 {
+                let site = Site::new();
+                *site.sandbox.world().switches() = switches.clone();
+                let mut daemon = site.serve();
+                site.kill_at(&daemon, nth, when);
+                hand_in(&site, &mut daemon);
+                let entries = site.finish(&mut daemon);
+                let copies = site.copies("in doubt").get(COLLEAGUE).copied().unwrap_or_default();
+                let ended: Vec<State> = entries.iter().map(|entry| entry.state).collect();
+                assert_eq!((ended, copies), (vec![State::Sent], 1), "{when:?} {nth} where {world}");
+            }
+        }
+    }
+}
+
+/// Killed behind the send; and before anybody can look, its user deletes what lies in Sent Items.
+#[test]
+fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
+    let site = Site::new();
+    let mut daemon = site.serve();
+    site.kill_at(&daemon, 4, When::After);
+    hand_in(&site, &mut daemon);
+    daemon.ended();
+    site.sandbox.world().mail.clear();
+    daemon = site.serve();
+    let entries = site.finish(&mut daemon);
+    let held = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
+    assert_eq!((held.state, site.copies("in doubt").get(COLLEAGUE)), (State::Held, Some(&1)));
+    assert!(held.note.as_ref().unwrap().contains("neither in Drafts nor in Sent Items"));
+}
+
+/// A create without an answer leaves a draft; another is sent, and the first is deleted.
+#[test]
+fn drafts_that_were_left_behind_are_swept() {
+    let site = Site::new();
+    let mut daemon = site.serve();
+    // The draft is there, and nobody knows.
+    site.kill_at(&daemon, 2, When::After);
+    hand_in(&site, &mut daemon);
+    site.work_off(&mut daemon);
+    let drafts = || {
+        let world = site.sandbox.world();
+        let user = world.user(USER).unwrap().object_id;
+        world.mail.mailbox(user).drafts
+    };
+    assert_eq!(drafts(), 1, "the one of before");
+    let deadline = Instant::now() + PATIENCE;
+    while drafts() > 0 {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    site.finish(&mut daemon);
+    assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1));
+}
