@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::access::Way;
 use crate::account::{Address, Profile};
 use crate::app::{self, Running};
-use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, ZONE, mailings, table};
+use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, mailings, table};
 use crate::cli::submit::{Mail, submit};
 use crate::config::Config;
 use crate::control::{self, Reply, Request};
@@ -189,7 +189,7 @@ impl Demo {
             let told = self.told_of(&mailing).await;
             rows.push((
                 mailing,
-                told.with_context(|| format!("the invite did not arrive: {name}"))?,
+                told.with_context(|| format!("the invite did not arrive ({name})"))?,
             ));
         }
         if args.json {
@@ -200,9 +200,9 @@ impl Demo {
         for line in raw.lines() {
             println!("  │ {line}");
         }
-        println!(
-            "\nThen a tool that knows only mail sent invites (text/calendar). Each UID is one event in\n\
-             {USER}'s calendar; Exchange told the attendees ({ZONE}):\n\n{}",
+        print!(
+            "\nThen a tool that knows nothing but mail sent a meeting, as text/calendar. It became an event\n\
+             in {USER}'s calendar, and Exchange told the attendees:\n\n{}",
             table(&rows)
         );
         if !args.once {
@@ -220,28 +220,34 @@ impl Demo {
 
     /// Sends one mail; what the recipient gets.
     async fn first_mail(&self) -> anyhow::Result<String> {
-        // With an id of its own it is no repeat of an earlier run's on the same state directory.
-        let id = uuid::Uuid::new_v4();
+        // Its id tells it from the mails of an earlier run on the same state directory.
+        let id = format!("<{}@contoso.example>", uuid::Uuid::new_v4());
         let message = format!(
             "From: Adele Vance <{USER}>\r\nTo: Alex Wilber <{COLLEAGUE}>\r\nSubject: It works\r\n\
-             Message-ID: <{id}@contoso.example>\r\n\r\n\
-             This came in by SMTP and went out through Microsoft Graph.\r\n"
+             Message-ID: {id}\r\n\r\nThis came in by SMTP and went out through Microsoft Graph.\r\n"
         );
         self.submit(&[COLLEAGUE], &message).await?;
-        let arrived = self.awaited(|ledger| ledger.mails.last().map(|row| row["seq"].clone()));
+        let arrived = self.awaited(|ledger| {
+            let row = ledger.mails.iter().find(|row| row["message_id"] == *id)?;
+            Some(row["seq"].clone())
+        });
         let raw = format!("{}/_sandbox/mails/{}/raw", self.sandbox.url(), arrived.await?);
         Ok(self.client.get(raw).send().await?.error_for_status()?.text().await?)
     }
 
     /// Sends an invite; what Exchange tells the attendees because of it.
     async fn told_of(&self, mailing: &Mailing) -> anyhow::Result<Vec<Told>> {
-        let before = self.ledger().await?.invitations.len();
+        let before = self.ledger().await?;
         self.submit(&ATTENDEES, &mailing.message).await?;
         self.awaited(|ledger| {
-            let told = ledger.invitations.get(before..)?;
-            mailing.is_answered_by(told).then(|| told.to_vec())
+            let mails = ledger.mails.get(before.mails.len()..)?;
+            if mails.iter().any(|row| row["subject"] == mailing.subject) {
+                return Some(Err(anyhow!("it was mailed as it stands, and is no event")));
+            }
+            let told = ledger.invitations.get(before.invitations.len()..)?;
+            mailing.is_answered_by(told).then(|| Ok(told.to_vec()))
         })
-        .await
+        .await?
     }
 
     /// Looks into the ledger until there is what `look` looks for.
@@ -284,7 +290,7 @@ impl Demo {
         let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
         let sandbox = self.sandbox.url();
         println!(
-            "\nThe last one stands in both calendars: see it, and answer it as Alex, on {sandbox}/"
+            "\nThe other meeting stands. See it in the calendars, and answer for Alex: {sandbox}/"
         );
         println!("\nPoint a mail client at it:\n");
         for (name, value) in [
