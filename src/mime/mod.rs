@@ -14,9 +14,11 @@
 mod address_list;
 pub mod calendar;
 mod complete;
+pub mod decode;
 mod edits;
 mod header;
 mod originator;
+pub mod outline;
 mod recipients;
 
 use jiff::Timestamp;
