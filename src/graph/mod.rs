@@ -7,11 +7,14 @@
 mod client;
 pub mod convert;
 pub mod difference;
+pub mod draft;
 pub mod event;
 mod failure;
 mod mail;
+pub mod message;
 pub mod pace;
 pub mod resource;
+pub mod upload;
 pub mod zone;
 
 pub use client::{Graph, Unusable};

@@ -14,7 +14,9 @@
 mod address_list;
 pub mod calendar;
 mod complete;
+pub mod content;
 pub mod decode;
+pub mod decompose;
 mod edits;
 mod header;
 mod originator;
