@@ -12,6 +12,7 @@ pub mod event;
 mod failure;
 mod mail;
 pub mod message;
+pub mod online_meeting;
 pub mod pace;
 pub mod resource;
 pub mod upload;
