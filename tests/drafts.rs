@@ -6,7 +6,7 @@ mod common;
 use common::graph::{ADELE, ALEX, ALL_SCOPES, MEGAN, Sandbox};
 use mail_parser::{MessageParser, MimeHeaders};
 use postbridge::account::{Account, AccountId, Address, Profile, Standing as AccountStanding};
-use postbridge::graph::draft::Traces;
+use postbridge::graph::draft::{Sighting, Traces};
 use postbridge::graph::message::{AttachmentItem, MessageAttachment, MessageBody, Standing};
 use postbridge::graph::upload::{CHUNK_OCTETS, POSTED_OCTETS_MAX, Progress, Session};
 use postbridge::graph::{Failure, Graph};
@@ -20,6 +20,7 @@ use postbridge::sandbox::world::{
 };
 use postbridge::secret::Secret;
 use postbridge::submission::{Envelope, ForwardPath, MailParameters};
+use proptest::prelude::*;
 
 const TAG: &str = "0190f3b2a1";
 
@@ -207,6 +208,38 @@ fn nobody_outside_the_envelope_is_a_recipient_and_nobody_is_left_out() {
     }
 }
 
+proptest! {
+    #[test]
+    fn recipients_are_the_envelope_whatever_the_header_names(
+        named in prop::collection::vec((0_usize..3, 0_usize..6, 0_usize..4), 0..8),
+        envelope in prop::collection::btree_set(0_usize..6, 1..5),
+    ) {
+        const PEOPLE: [&str; 6] = [
+            ALEX, MEGAN, "a@x.example", "\"a b\"@x.example", "MIXED@x.example", "o'b@x.example",
+        ];
+        let mut head = format!("From: {ADELE}\n");
+        for (field, who, form) in named {
+            let (field, who) = (["To", "Cc", "Bcc"][field], PEOPLE[who]);
+            let value = match form {
+                0 => who.to_owned(),
+                1 => format!("\"Vance, Adele\" <{who}>"),
+                2 => format!("Team: {who}, {ALEX};"),
+                _ => format!("=?utf-8?q?Gr=C3=BC=C3=9Fe?= <{who}>, {MEGAN}"),
+            };
+            head.push_str(&format!("{field}: {value}\n"));
+        }
+        let to: Vec<&str> = envelope.iter().map(|who| PEOPLE[*who]).collect();
+        let (mail, _) = take_apart(&(head + "\nx\n"), &to).unwrap();
+        let all = [&mail.to, &mail.cc, &mail.bcc];
+        let mut all: Vec<String> =
+            all.iter().flat_map(|list| list.iter()).map(|one| one.address.key()).collect();
+        all.sort_unstable();
+        let mut wanted: Vec<String> = to.iter().map(|who| address(who).key()).collect();
+        wanted.sort_unstable();
+        prop_assert_eq!(all, wanted);
+    }
+}
+
 /// A sandbox, and our side of it.
 struct Bench {
     sandbox: Sandbox,
@@ -302,6 +335,27 @@ async fn a_mail_of_that_message_id_that_was_sent_long_before_is_not_ours() {
     assert_eq!(bench.find(None).await, Standing::Sent);
     bench.sandbox.advance(3600).await;
     assert_eq!(bench.find(None).await, Standing::Nowhere);
+}
+
+#[tokio::test]
+async fn a_mail_under_the_same_message_id_does_not_pass_for_ours() {
+    let bench = Bench::start().await;
+    let sent = bench.mime_draft().await;
+    bench.graph.send_draft(&bench.token, &sent).await.unwrap();
+    bench.sandbox.advance(3).await;
+    let find = async |id, tag| {
+        let begun_at = bench.sandbox.world.clock.now();
+        let traces = Traces { id, tag, message_id: Some("<1@client.example>"), begun_at };
+        bench.graph.find(&bench.token, &traces).await.unwrap()
+    };
+    // The client used it twice: another draft of ours went, and this one is nowhere.
+    assert_eq!(find(None, "0190ffff").await, Sighting { standing: Standing::Nowhere, id: None });
+    // This one is there, and did not go.
+    let mail = simple("\nother\n").replace('\n', "\r\n");
+    let other = bench.graph.create_draft(&bench.token, mail.as_bytes()).await.unwrap().id;
+    let unsent = Sighting { standing: Standing::Unsent, id: Some(other.clone()) };
+    bench.sandbox.world.switches().extended_properties_survive_send = false;
+    assert_eq!(find(Some(&other), "0190ffff").await, unsent);
 }
 
 #[tokio::test]

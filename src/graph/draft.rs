@@ -127,44 +127,38 @@ impl Graph {
 
     /// What became of a draft whose send was not answered.
     ///
-    /// The strongest evidence of all three names counts. A draft that bears the Message-ID alone is
-    /// left over from a creation whose answer was lost: it is nothing that was to be sent.
+    /// Its id and its tag name it alone, and the stronger evidence of the two counts. A Message-ID
+    /// may be another mail's as well: clients use one twice. So it is asked for only where there is
+    /// neither, and what bears another tag of ours, was sent before, or is still a draft (left over
+    /// from a creation whose answer was lost) is not what is looked for.
     pub async fn find(&self, token: &str, traces: &Traces<'_>) -> Result<Sighting, Failure> {
-        let mut best = Sighting { standing: Standing::Nowhere, id: None };
-        let mut consider = |found: &Found| {
-            if found.standing() > best.standing {
-                best = Sighting { standing: found.standing(), id: Some(found.id.clone()) };
-            }
-            best.standing >= Standing::Submitted
-        };
+        let mut seen = Vec::new();
         if let Some(id) = traces.id {
             match self.message(token, id).await {
-                Ok(found) if consider(&found) => return Ok(best),
-                Ok(_) | Err(Failure::Never { status: 404, .. }) => {}
+                Ok(found) if found.is_sent() => return Ok(strongest(vec![found])),
+                Ok(found) => seen.push(found),
+                Err(Failure::Never { status: 404, .. }) => {}
                 Err(failure) => return Err(failure),
             }
         }
-        let tagged = self.messages_tagged(token, traces.tag).await?;
-        if tagged.iter().fold(false, |done, found| consider(found) || done) {
-            return Ok(best);
-        }
-        if let Some(message_id) = traces.message_id {
+        seen.extend(self.messages_tagged(token, traces.tag).await?);
+        if let (Some(message_id), true) = (traces.message_id, seen.is_empty()) {
             // Clocks differ a little.
             let early = traces.begun_at.checked_sub(SignedDuration::from_mins(5));
             let early = early.unwrap_or(Timestamp::MIN);
             let called = self.messages_called(token, message_id).await?;
-            let is_it = |one: &&Found| one.is_sent() && one.sent_at().is_none_or(|at| at >= early);
-            called.iter().filter(is_it).for_each(|found| {
-                consider(found);
-            });
+            seen.extend(called.into_iter().filter(|one| {
+                let is_ours = one.tag().is_none_or(|tag| tag.eq_ignore_ascii_case(traces.tag));
+                is_ours && one.is_sent() && one.sent_at().is_none_or(|at| at >= early)
+            }));
         }
-        Ok(best)
+        Ok(strongest(seen))
     }
 
     /// A mail by its id.
     pub async fn message(&self, token: &str, id: &str) -> Result<Found, Failure> {
         let path = ["me", "messages", id];
-        let query = [("$select", SELECT), ("$expand", &expand_flags())];
+        let query = [("$select", SELECT), ("$expand", &expand())];
         let answer = self.message_call(Method::GET, &path, token, |r| r.query(&query)).await?;
         read(&answer.body)
     }
@@ -193,7 +187,7 @@ impl Graph {
     }
 
     async fn messages(&self, token: &str, filter: &str) -> Result<Vec<Found>, Failure> {
-        let expand = expand_flags();
+        let expand = expand();
         let query =
             [("$filter", filter), ("$select", SELECT), ("$expand", &*expand), ("$top", "50")];
         let path = ["me", "messages"];
@@ -219,8 +213,19 @@ impl Graph {
 
 const SELECT: &str = "id,isDraft,parentFolderId,internetMessageId,sentDateTime";
 
-fn expand_flags() -> String {
-    format!("singleValueExtendedProperties($filter=id eq '{FLAGS_PROPERTY}')")
+/// Graph shows an extended property only if it is asked for by name.
+fn expand() -> String {
+    format!(
+        "singleValueExtendedProperties($filter=id eq '{FLAGS_PROPERTY}' or id eq '{TAG_PROPERTY}')"
+    )
+}
+
+fn strongest(seen: Vec<Found>) -> Sighting {
+    let found = seen.into_iter().max_by_key(Found::standing);
+    Sighting {
+        standing: found.as_ref().map_or(Standing::Nowhere, Found::standing),
+        id: found.map(|found| found.id),
+    }
 }
 
 /// OData: a quote within a string is doubled.

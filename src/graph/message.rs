@@ -246,10 +246,20 @@ impl Found {
         self.sent_date_time.as_deref()?.parse().ok()
     }
 
+    /// The value of [`TAG_PROPERTY`].
+    pub fn tag(&self) -> Option<&str> {
+        self.property(TAG_PROPERTY)
+    }
+
     fn flags(&self) -> Option<u32> {
+        self.property(FLAGS_PROPERTY)?.parse().ok()
+    }
+
+    fn property(&self, id: &str) -> Option<&str> {
+        // Graph writes numbers and GUIDs in an id in its own case.
         let mut properties = self.single_value_extended_properties.iter();
-        let found = properties.find(|one| one.id.eq_ignore_ascii_case(FLAGS_PROPERTY));
-        found.and_then(|one| one.value.parse().ok())
+        let found = properties.find(|one| one.id.eq_ignore_ascii_case(id));
+        found.map(|one| one.value.as_str())
     }
 }
 
@@ -260,12 +270,8 @@ mod tests {
     #[test]
     fn a_mail_is_sent_when_either_its_flags_or_is_draft_say_so() {
         let standing = |is_draft: Option<bool>, flags: Option<&str>| {
-            let properties =
-                flags.map(|value| serde_json::json!({"id": "Integer 0xe07", "value": value}));
-            let properties = properties.map(|mut one| {
-                one["id"] = FLAGS_PROPERTY.to_lowercase().into();
-                one
-            });
+            let id = FLAGS_PROPERTY.to_lowercase();
+            let properties = flags.map(|value| serde_json::json!({"id": id, "value": value}));
             let properties: Vec<_> = properties.into_iter().collect();
             let found = serde_json::json!({
                 "id": "a", "isDraft": is_draft, "singleValueExtendedProperties": properties});

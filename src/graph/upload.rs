@@ -16,7 +16,8 @@ use crate::secret::Secret;
 
 /// Files below this are posted whole; sessions are refused to them
 /// (ErrorAttachmentSizeShouldNotBeLessThanMinimumSize). Graph says 3 MB, and a request has 4 MB, of
-/// which such a file in base64 takes all but a few octets if a MB is 2^20.
+/// which the largest such file takes all in base64. So for some hundred octets below this, there may
+/// be no way at all; Graph's 413 is the last word then.
 pub const POSTED_OCTETS_MAX: u64 = 3 * 1024 * 1024;
 
 /// Octets of a piece. Graph: up to 4 MB each; OneDrive's sessions take multiples of 320 KiB only, which
@@ -120,6 +121,8 @@ fn refused(failure: Failure) -> Result<Progress, Failure> {
         Failure::Never { status: 404 | 410, .. } => Ok(Progress::NotThere),
         // The permission is the URL's own: no other token would help, another session does.
         Failure::TokenRefused { .. } => Ok(Progress::NotThere),
+        // A refusal there is about one URL, and says nothing about the account.
+        Failure::Account { why, .. } => Err(Failure::Later { after: None, throttled: false, why }),
         Failure::Never { status: 416, .. } | Failure::Conflict { .. } => Ok(Progress::OutOfStep),
         Failure::Never { ref code, .. } if code.eq_ignore_ascii_case("invalidRange") => {
             Ok(Progress::OutOfStep)

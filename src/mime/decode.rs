@@ -245,7 +245,7 @@ impl QuotedPrintable {
             output.append(&mut self.escape);
         }
         self.escape.clear();
-        self.blank.retain(|octet| *octet != b'\r');
+        // As at the end of a line.
         self.blank.clear();
     }
 }

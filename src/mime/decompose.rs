@@ -79,7 +79,7 @@ pub fn decompose(
     stamp: &Stamp,
 ) -> Result<Decomposed, Refusal> {
     let flat = flat(outline)?;
-    let encoded: u64 = flat.body.iter().map(|text| length(text)).sum();
+    let encoded: u64 = flat.body.iter().map(length).sum();
     if encoded > BODY_RANGE_OCTETS_MAX {
         return Err(large_body());
     }

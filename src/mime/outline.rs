@@ -6,6 +6,7 @@
 //! multipart ends the inner ones, closed or not. A nested mail is one part, and is not looked into:
 //! it is somebody else's.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use mail_parser::{MessageParser, MimeHeaders};
@@ -284,10 +285,16 @@ impl Reader {
             self.at += u64::try_from(to_end).unwrap_or_default();
             return to_end;
         }
-        line.extend_from_slice(used);
         self.at += length(used);
+        // Most lines come in one piece, and need not be copied.
+        let line = if line.is_empty() && used.ends_with(b"\n") {
+            Cow::Borrowed(used)
+        } else {
+            line.extend_from_slice(used);
+            Cow::Owned(line)
+        };
         if !line.ends_with(b"\n") {
-            self.place = Place::Line { line, line_end };
+            self.place = Place::Line { line: line.into_owned(), line_end };
         } else if let Some(delimiter) = self.delimiter(&line) {
             self.delimit(delimiter, self.at - length(&line) - line_end);
         } else {
@@ -328,14 +335,13 @@ impl Reader {
     fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
         let text = line.strip_prefix(b"--")?;
         let of = |exactly: bool| {
-            let found = self.open.iter().enumerate().rev().find_map(|(level, open)| {
+            self.open.iter().enumerate().rev().find_map(|(level, open)| {
                 let rest = text.strip_prefix(open.boundary.as_slice())?;
                 let is_last = rest.starts_with(b"--");
                 let rest = if is_last { rest.get(2..).unwrap_or_default() } else { rest };
                 let is_blank = rest.iter().all(u8::is_ascii_whitespace);
                 (is_blank || !exactly).then_some(Delimiter { level, is_last })
-            });
-            found
+            })
         };
         // RFC 2046 §5.1.2: those of outer multiparts count as well. §5.1.1: it is enough that the line
         // begins with the boundary; where one boundary begins with another, the whole line decides.
