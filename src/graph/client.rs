@@ -7,6 +7,7 @@ use reqwest::{Method, Response, StatusCode, Url, header};
 use uuid::Uuid;
 
 use super::failure::{Answer, Effect, Failure};
+use crate::secret::Secret;
 
 /// A handle on Graph; clones share their connections. It holds no token: each call is given one.
 #[derive(Clone)]
@@ -42,9 +43,7 @@ impl Graph {
         let bad = || Unusable::BaseUrl(base.to_owned());
         let url = Url::parse(base).map_err(|_| bad())?;
         let loopback = is_loopback(&url);
-        if url.cannot_be_a_base()
-            || !(url.scheme() == "https" || url.scheme() == "http" && loopback)
-        {
+        if url.cannot_be_a_base() || !is_safe(&url) {
             return Err(bad());
         }
         let client = || {
@@ -89,33 +88,55 @@ impl Graph {
             .header("client-request-id", request_id.to_string())
             .header("return-client-request-id", "true");
         let response = with(request).send().await;
-        let mut response = response.map_err(|error| Failure::of_transport(&error, effect))?;
-        let status = response.status();
-        tracing::debug!(
-            client_request_id = %request_id,
-            request_id = header_text(&response, "request-id"),
-            status = status.as_u16(),
-            "graph answered"
-        );
-        let body = read(&mut response).await;
-        if status.is_success() {
-            // The status alone says that it took effect; a body cut short does not take that back.
-            return match body {
-                Ok(body) => Ok(Success { status, body }),
-                Err(_) if effect == Effect::Irreversible => {
-                    Ok(Success { status, body: Vec::new() })
-                }
-                Err(error) => Err(Failure::of_transport(&error, effect)),
-            };
-        }
-        let answer = Answer {
-            status,
-            retry_after: header_text(&response, header::RETRY_AFTER.as_str()),
-            body: &body.unwrap_or_default(),
-            now: Timestamp::now(),
-        };
-        Err(Failure::of_answer(&answer, effect))
+        answered(response, request_id, effect).await
     }
+
+    /// One request to a URL that Graph handed out, which is its own permission (Graph: uploadSession).
+    /// No token goes there, and nothing of the URL into an error. `None`: it is no URL to be trusted.
+    pub(super) async fn call_handed_out(
+        &self,
+        method: Method,
+        url: &Secret,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Option<Result<Success, Failure>> {
+        let url = Url::parse(url.expose()).ok().filter(is_safe)?;
+        let response = with(self.reading.request(method, url)).send().await;
+        Some(answered(response, Uuid::new_v4(), Effect::Harmless).await)
+    }
+}
+
+/// What came of a request.
+async fn answered(
+    response: Result<Response, reqwest::Error>,
+    request_id: Uuid,
+    effect: Effect,
+) -> Result<Success, Failure> {
+    // A URL may be a secret, and is of no use in a note.
+    let failed = |error: reqwest::Error| Failure::of_transport(&error.without_url(), effect);
+    let mut response = response.map_err(failed)?;
+    let status = response.status();
+    tracing::debug!(
+        client_request_id = %request_id,
+        request_id = header_text(&response, "request-id"),
+        status = status.as_u16(),
+        "graph answered"
+    );
+    let body = read(&mut response).await;
+    if status.is_success() {
+        // The status alone says that it took effect; a body cut short does not take that back.
+        return match body {
+            Ok(body) => Ok(Success { status, body }),
+            Err(_) if effect == Effect::Irreversible => Ok(Success { status, body: Vec::new() }),
+            Err(error) => Err(failed(error)),
+        };
+    }
+    let answer = Answer {
+        status,
+        retry_after: header_text(&response, header::RETRY_AFTER.as_str()),
+        body: &body.unwrap_or_default(),
+        now: Timestamp::now(),
+    };
+    Err(Failure::of_answer(&answer, effect))
 }
 
 fn header_text<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
@@ -132,6 +153,11 @@ async fn read(response: &mut Response) -> Result<Vec<u8>, reqwest::Error> {
         body.extend_from_slice(&piece);
     }
     Ok(body)
+}
+
+/// Whether what is sent there is seen by nobody else.
+fn is_safe(url: &Url) -> bool {
+    url.scheme() == "https" || url.scheme() == "http" && is_loopback(url)
 }
 
 /// Whether a URL stays on this machine.

@@ -11,9 +11,11 @@ pub mod draft;
 pub mod event;
 mod failure;
 mod mail;
+pub mod message;
 pub mod online_meeting;
 pub mod pace;
 pub mod resource;
+pub mod upload;
 pub mod zone;
 
 pub use client::{Graph, Unusable};

@@ -7,6 +7,10 @@
 //! the mail is refused with a reason; the body and every field that need not change are passed on
 //! octet for octet, and with them signatures, encodings and a client's peculiarities.
 //!
+//! A mail that is too large for that is never held: [`outline`] maps it in one pass, [`content`] tells
+//! its body from its files, [`decompose`] says as properties what [`compose`] would have said as a
+//! header, and [`decode`] gives the files back piece by piece.
+//!
 //! Decisions stand in `recipients`, `originator` and `complete`; each writes its verdicts into
 //! [`Edits`], and [`compose`] carries them out. Nothing here must ever send a mail to somebody whom
 //! RCPT TO did not name, show a Bcc, or add a line that came from outside.
@@ -14,9 +18,13 @@
 mod address_list;
 pub mod calendar;
 mod complete;
+pub mod content;
+pub mod decode;
+pub mod decompose;
 mod edits;
 mod header;
 mod originator;
+pub mod outline;
 mod recipients;
 
 use jiff::Timestamp;
