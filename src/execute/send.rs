@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Ended, Executor, Missed, Turn, later, not_written};
 use crate::doubt::{Doubt, Seen, Verdict};
 use crate::graph::Failure;
-use crate::graph::draft::Found;
+use crate::graph::message::Found;
 use crate::store::progress::{Draft, Progress};
 
 impl Executor {
