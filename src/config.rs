@@ -18,9 +18,13 @@ use toml::Spanned;
 use crate::account::Address;
 use crate::doubt::Patience;
 use crate::entra;
-use crate::plan;
 use crate::smtp::limits::Limits;
 use crate::store::Room;
+
+/// The largest mail that a mailbox of Exchange Online sends by default, and the largest that its
+/// administrator can allow it, in octets.
+const MESSAGE_OCTETS: u64 = 35 << 20;
+const MESSAGE_OCTETS_MAX: u64 = 150 << 20;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Deserialize, Default)]
@@ -72,7 +76,7 @@ impl Default for Smtp {
             hostname: None,
             certificate: None,
             key: None,
-            message_octets_max: Spanned::new(0..0, plan::MESSAGE_OCTETS_MAX),
+            message_octets_max: Spanned::new(0..0, MESSAGE_OCTETS),
             limits: Limits::default(),
         }
     }
@@ -251,13 +255,13 @@ impl Config {
             }
         }
         let size = &self.smtp.message_octets_max;
-        if !(1024..=plan::MESSAGE_OCTETS_MAX).contains(size.get_ref()) {
+        if !(1024..=MESSAGE_OCTETS_MAX).contains(size.get_ref()) {
             return Err(Bad::at(
                 size,
                 format!("smtp.message_octets_max = {} cannot be kept", size.get_ref()),
                 &format!(
-                    "Graph takes a mail whole up to {} octets; choose 1024 to that",
-                    plan::MESSAGE_OCTETS_MAX
+                    "no mailbox of Exchange Online takes a mail of more than {MESSAGE_OCTETS_MAX} octets; \
+                     choose 1024 to that"
                 ),
             ));
         }
@@ -373,7 +377,7 @@ mod tests {
     #[test]
     fn values_that_cannot_be_meant_are_refused_with_a_remedy() {
         for (text, hint) in [
-            ("[smtp]\nmessage_octets_max = 100_000_000\n", "2097152"),
+            ("[smtp]\nmessage_octets_max = 157_286_401\n", "157286400"),
             ("[smtp]\nkey = \"k.pem\"\n", "smtp.certificate"),
             ("[smtp]\ncertificate = \"c.pem\"\n", "smtp.key"),
             ("[entra]\nclient_id = \"my app\"\n", "GUID"),

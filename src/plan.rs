@@ -16,9 +16,9 @@ use crate::submission::Envelope;
 /// Graph: a request body has at most 4 MB; in practice raw MIME passes up to about 2240 KiB.
 pub const MIME_OCTETS_MAX: usize = 2240 * 1024;
 
-/// The largest message that a client may hand in, in octets: what is left of [`MIME_OCTETS_MAX`]
-/// for the fields that we may have to add (500 recipients as Bcc).
-pub const MESSAGE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
+/// The largest message that may be handed in for an account without Mail.ReadWrite, in octets: what is
+/// left of [`MIME_OCTETS_MAX`] for the fields that we may have to add (500 recipients as Bcc).
+pub const WHOLE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
 
 /// Everything that the decision about a mail may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,9 @@ pub enum Action {
     SendMime(Vec<u8>),
     /// The same by way of a draft, which can be looked at if an answer is lost: needs Mail.ReadWrite.
     SendDraft(Vec<u8>),
+    /// Also by way of a draft, but one made of properties, and its files uploaded from the spool: for
+    /// what no request holds. Needs Mail.ReadWrite.
+    SendLarge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,11 +158,7 @@ fn attendees_of_occurrence(
 pub fn of_mail(known: Known<'_>) -> Result<Plan, Refusal> {
     let message = mime::compose(known.octets, known.envelope, known.account, known.stamp)?;
     if message.len() > MIME_OCTETS_MAX {
-        return Err(Refusal {
-            code: 552,
-            enhanced: [5, 3, 4],
-            text: "the message is larger than Microsoft Graph takes".into(),
-        });
+        return of_large_mail(known.account);
     }
     let action = match known.account.has("Mail.ReadWrite") {
         true => Action::SendDraft(message),
@@ -167,3 +166,28 @@ pub fn of_mail(known: Known<'_>) -> Result<Plan, Refusal> {
     };
     Ok(Plan { actions: vec![action] })
 }
+
+/// Whether a mail of so many octets, as it was handed in, is planned without a look into it.
+pub fn is_large(octets: u64) -> bool {
+    usize::try_from(octets).map_or(true, |octets| octets > MIME_OCTETS_MAX)
+}
+
+/// What to do with a mail that no request holds.
+pub fn of_large_mail(account: &Account) -> Result<Plan, Refusal> {
+    match account.has("Mail.ReadWrite") {
+        true => Ok(Plan { actions: vec![Action::SendLarge] }),
+        false => {
+            Err(Refusal { code: 552, enhanced: [5, 3, 4], text: TOO_LARGE_TO_SEND_ONLY.into() })
+        }
+    }
+}
+
+/// Whether a mail of so many octets can be foreseen to be refused for its size: for what is granted,
+/// not for what Microsoft will say. An account that nobody signed in yet has granted nothing so far.
+pub fn is_too_large(octets: u64, account: &Account) -> bool {
+    octets > WHOLE_OCTETS_MAX && !account.granted.is_empty() && !account.has("Mail.ReadWrite")
+}
+
+/// What to do about it is to sign in with more.
+pub const TOO_LARGE_TO_SEND_ONLY: &str = "the message is larger than Microsoft Graph takes at once, and \
+     for larger ones the account must be signed in with the profile mail or full (Mail.ReadWrite)";

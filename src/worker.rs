@@ -36,6 +36,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(3600);
 const SWEEP_EVERY: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(60);
 const SWEPT_AT_ONCE: u32 = 20;
 
+/// What a report reads of a mail, in octets: its header, and what may stand around it.
+const HEAD_READ_OCTETS: u64 = mime::HEAD_OCTETS_MAX as u64 + 4096;
+
 #[derive(Clone)]
 pub struct Worker {
     pub store: Store,
@@ -209,7 +212,8 @@ impl Worker {
         if entry.kind == Kind::Report || !report::wanted(&entry.envelope) {
             return Outcome::Failed { note, report: None };
         }
-        let octets = self.store.body(entry.id).await.ok().flatten().unwrap_or_default();
+        let octets = self.store.body_start(entry.id, HEAD_READ_OCTETS).await;
+        let octets = octets.ok().flatten().unwrap_or_default();
         let octets = report::failure(&report::Failure {
             account: &turn.account,
             envelope: &entry.envelope,

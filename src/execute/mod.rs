@@ -5,9 +5,12 @@
 
 mod converge;
 mod invite;
+mod large;
 mod occurrence;
+mod part;
 mod send;
 mod translate;
+mod upload;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +37,7 @@ pub struct Executor {
     /// What the configuration says of accounts, by login; the default for the others.
     invites: Arc<HashMap<String, Invites>>,
     patience: Patience,
+    uploads: upload::Uploads,
 }
 
 /// The right to act for one claimed entry.
@@ -81,7 +85,14 @@ impl Executor {
         invites: HashMap<String, Invites>,
         patience: Patience,
     ) -> Executor {
-        Executor { store, access, graph, invites: Arc::new(invites), patience }
+        Executor {
+            store,
+            access,
+            graph,
+            invites: Arc::new(invites),
+            patience,
+            uploads: Default::default(),
+        }
     }
 
     /// What holds for this account's invites.
@@ -107,14 +118,23 @@ impl Executor {
         if progress.doubt.is_some() && self.resolve(turn, &mut progress).await? {
             return Ok(());
         }
-        let octets = self.octets(turn).await?;
-        let Some(envelope) = self.invite(turn, &octets).await? else { return Ok(()) };
-        let plan = plan_mail(turn, envelope, octets).await?;
+        let (envelope, plan) = if plan::is_large(turn.entry.size) {
+            tracing::info!(entry = %turn.entry.id, "too large to be looked into for an invite");
+            let plan = plan::of_large_mail(&turn.account);
+            (turn.entry.envelope.clone(), plan.map_err(|refusal| Ended::Failed(refusal.into()))?)
+        } else {
+            let octets = self.octets(turn).await?;
+            let Some(envelope) = self.invite(turn, &octets).await? else { return Ok(()) };
+            (envelope.clone(), plan_mail(turn, envelope, octets).await?)
+        };
         for action in plan.actions {
             match action {
                 Action::SendMime(message) => self.send_at_once(turn, &message).await?,
                 Action::SendDraft(message) => {
                     self.send_by_draft(turn, progress.clone(), &message).await?;
+                }
+                Action::SendLarge => {
+                    self.send_large(turn, envelope.clone(), progress.clone()).await?;
                 }
             }
         }
@@ -124,12 +144,7 @@ impl Executor {
     async fn octets(&self, turn: &Turn) -> Result<Arc<[u8]>, Ended> {
         match self.store.body(turn.entry.id).await {
             Ok(Some(octets)) => Ok(octets.into()),
-            Ok(None) => Err(Ended::Failed(Refused {
-                status: [5, 3, 0],
-                diagnostic: None,
-                why: "the octets of the mail are gone from the spool".to_owned(),
-                remedy: "Send it again.",
-            })),
+            Ok(None) => Err(octets_gone()),
             Err(error) => Err(later(error.to_string())),
         }
     }
@@ -182,6 +197,15 @@ async fn plan_mail(turn: &Turn, envelope: Envelope, octets: Arc<[u8]>) -> Result
         Ok(plan) => plan.map_err(|refusal| Ended::Failed(refusal.into())),
         Err(error) => Err(later(format!("the mail could not be read: {error}"))),
     }
+}
+
+fn octets_gone() -> Ended {
+    Ended::Failed(Refused {
+        status: [5, 3, 0],
+        diagnostic: None,
+        why: "the octets of the mail are gone from the spool".to_owned(),
+        remedy: "Send it again.",
+    })
 }
 
 /// What came of a call, beside an end of the attempt.

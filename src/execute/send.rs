@@ -38,7 +38,6 @@ impl Executor {
         mut progress: Progress,
         message: &[u8],
     ) -> Result<(), Ended> {
-        let id = turn.entry.id;
         if progress.draft.is_none() {
             progress.begun += 1;
             self.record_progress(turn, &progress).await?;
@@ -48,13 +47,13 @@ impl Executor {
                 })
                 .await?;
             let (id, message_id) = (made.id, made.internet_message_id);
-            progress.draft = Some(Draft { id, message_id, tagged: false });
+            progress.draft =
+                Some(Draft { id, message_id, tagged: false, attached: 0, is_whole: true });
             self.record_progress(turn, &progress).await?;
         }
-        let Some(draft) = &mut progress.draft else {
-            return Err(later("the draft is lost".into()));
-        };
-        if !draft.tagged {
+        if let Some(draft) = &mut progress.draft
+            && !draft.tagged
+        {
             let (draft_id, tag) = (draft.id.as_str(), &tag(turn));
             let tagged = self
                 .with_token(turn, |graph, token| async move {
@@ -63,16 +62,23 @@ impl Executor {
                 .await;
             match tagged {
                 Ok(()) => draft.tagged = true,
-                // Somebody deleted it before it was sent: another one is made.
-                Err(Missed::Gone) => {
-                    progress.draft = None;
-                    self.record_progress(turn, &progress).await?;
-                    return Err(later("the draft was deleted before it was sent".into()));
-                }
+                Err(Missed::Gone) => return Err(self.draft_gone(turn, &mut progress).await),
                 Err(missed) => return Err(missed.into()),
             }
         }
-        let draft_id = draft.id.clone();
+        self.send_the_draft(turn, progress).await
+    }
+
+    /// The one call that cannot be taken back, of a draft to which nothing is missing.
+    pub(super) async fn send_the_draft(
+        &self,
+        turn: &Turn,
+        mut progress: Progress,
+    ) -> Result<(), Ended> {
+        let id = turn.entry.id;
+        let Some(draft_id) = progress.draft.as_ref().map(|draft| draft.id.clone()) else {
+            return Err(later("the draft is lost".into()));
+        };
         let unsent = progress.clone();
         progress.doubt = Some(Doubt::new(Timestamp::now(), self.patience));
         let (sending, unsent, draft_id) = (&progress, &unsent, draft_id.as_str());
@@ -91,6 +97,15 @@ impl Executor {
             Err(Missed::Gone) => Err(self.in_doubt(sending, "the draft is gone".into())),
             Err(Missed::Ended(Ended::Unknown { note })) => Err(self.in_doubt(sending, note)),
             Err(missed) => Err(missed.into()),
+        }
+    }
+
+    /// Somebody deleted the draft before it was sent: the next attempt makes another one.
+    pub(super) async fn draft_gone(&self, turn: &Turn, progress: &mut Progress) -> Ended {
+        progress.draft = None;
+        match self.record_progress(turn, progress).await {
+            Ok(()) => later("the draft was deleted before it was sent".into()),
+            Err(ended) => ended,
         }
     }
 
@@ -205,7 +220,11 @@ impl Executor {
         Ok(())
     }
 
-    async fn record_progress(&self, turn: &Turn, progress: &Progress) -> Result<(), Ended> {
+    pub(super) async fn record_progress(
+        &self,
+        turn: &Turn,
+        progress: &Progress,
+    ) -> Result<(), Ended> {
         let written = self.store.record_progress(turn.entry.id, progress).await;
         written.map_err(|error| later(error.to_string()))
     }
@@ -214,7 +233,7 @@ impl Executor {
 const NO_ANSWER: &str = "Microsoft's answer to the call that sends it never came";
 
 /// Graph: values of extended properties are compared without regard to case.
-fn tag(turn: &Turn) -> String {
+pub(super) fn tag(turn: &Turn) -> String {
     turn.entry.id.to_string().to_lowercase()
 }
 

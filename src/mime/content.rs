@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::Refusal;
 use super::decode::Encoding;
-use super::outline::{Disposition, Outline, Part};
+use super::outline::{Disposition, Outline, Part, Reader};
 
 /// Octets of a part, still encoded, as a range of the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,14 @@ pub fn flat(outline: &Outline) -> Result<Flat, Refusal> {
         }
     }
     Ok(flat)
+}
+
+/// Whether a mail could be taken apart, as far as its header alone tells (RFC 8551 §3, RFC 3156): what
+/// is refused here is refused whatever follows. `head` ends with the empty line or before it.
+pub fn check_head(head: &[u8]) -> Result<(), Refusal> {
+    let mut reader = Reader::default();
+    reader.push(head)?;
+    check_seals(&reader.finish()?)
 }
 
 /// RFC 8551 §3, RFC 3156: what is signed or encrypted is good for nothing once it is taken apart.

@@ -24,7 +24,9 @@ use super::server::Shared;
 use super::session::Session;
 use super::step::{Arrived, Login, Stage, Step, Transport};
 use super::stream::{Prompt, Stream};
-use crate::mime::{self, calendar};
+use crate::account::Account;
+use crate::mime::{self, Refusal, calendar, content};
+use crate::plan;
 use crate::store::spool::Incoming;
 
 /// Octets read at once: of commands, by way of the stack; of a mail's text, into a buffer.
@@ -225,6 +227,10 @@ impl Connection {
                 return Reply::refused(refusal.code, refusal.enhanced, &refusal.text);
             }
         };
+        if let Err(refusal) = check_size(octets, &head, &account) {
+            tracing::info!(account = %account.id, code = refusal.code, octets, "mail refused");
+            return Reply::refused(refusal.code, refusal.enhanced, &refusal.text);
+        }
         let series = match incoming.octets().await {
             Ok(octets) => series(octets).await,
             Err(error) => {
@@ -367,6 +373,15 @@ impl Connection {
             Ok(Ok(())) | Err(_) => Over::Closed,
         }
     }
+}
+
+/// What can be foreseen of a mail that will not go as it is, from its header alone: its author hears of
+/// it now, and not from a report.
+fn check_size(octets: u64, head: &[u8], account: &Account) -> Result<(), Refusal> {
+    if plan::is_too_large(octets, account) {
+        return plan::of_large_mail(account).map(drop);
+    }
+    if plan::is_large(octets) { content::check_head(head) } else { Ok(()) }
 }
 
 /// The UID of the invite in a mail, if there is one. Off the reactor, and only for a mail that speaks

@@ -29,8 +29,8 @@ pub struct Limits {
     pub header_fields: usize,
     /// Recipients of one mail: what Exchange Online takes by default.
     pub recipients: usize,
-    /// A mail, as it is offered by SIZE. The default is what Microsoft 365 was seen to take in one
-    /// request; the configuration sets it by a key of its own.
+    /// A mail, as it is offered by SIZE. The default is what Exchange Online takes by default; the
+    /// configuration sets it by a key of its own.
     #[serde(skip)]
     pub message_octets: u64,
     /// Commands out of place or malformed, in one session.
@@ -70,7 +70,7 @@ impl Default for Limits {
             header_octets: 256 * 1024,
             header_fields: 1000,
             recipients: 500,
-            message_octets: 2240 * 1024,
+            message_octets: 35 << 20,
             errors: 20,
             idle_commands: 100,
             login_tries: 3,

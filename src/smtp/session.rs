@@ -23,6 +23,7 @@ use super::line::{Line, Taken, TooLong, take, text_of};
 use super::reply::{self, Offer, Reply};
 use super::step::{Arrived, Login, Stage, Step, Transport};
 use crate::account::{Account, Address};
+use crate::plan;
 use crate::submission::{Envelope, ForwardPath, MailParameters};
 
 #[derive(Debug)]
@@ -359,6 +360,9 @@ impl Session {
             }
             // RFC 1870 §6.1.
             Ok(_) if size > self.limits.message_octets => reply::MESSAGE_TOO_LARGE,
+            Ok(account) if plan::is_too_large(size, account) => {
+                Reply::refused(552, [5, 3, 4], plan::TOO_LARGE_TO_SEND_ONLY)
+            }
             Ok(_) => {
                 let forward_paths = Vec::new();
                 self.transaction = Some(Box::new(Transaction {

@@ -26,6 +26,12 @@ pub struct Draft {
     pub message_id: Option<String>,
     /// It carries our tag.
     pub tagged: bool,
+    /// How many files of a large mail are known to hang on it: the first so many, in their order.
+    #[serde(default)]
+    pub attached: usize,
+    /// Nothing is missing in it, and nothing is there twice.
+    #[serde(default)]
+    pub is_whole: bool,
 }
 
 impl Progress {

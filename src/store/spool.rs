@@ -26,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, SqliteConnection};
+use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -252,6 +253,26 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::Failed(error.to_string().into())),
         }
+    }
+
+    /// The octets of a mail that is too large to be held, as the file they are in; `None` once it was
+    /// sent or failed, and for what is small enough to be a row.
+    pub async fn body_file(&self, id: EntryId) -> Result<Option<fs::File>, StoreError> {
+        match tokio::fs::File::open(self.inner.spool.file(id)).await {
+            Ok(file) => Ok(Some(file.into_std().await)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Failed(error.to_string().into())),
+        }
+    }
+
+    /// The first octets of a mail, at most so many.
+    pub async fn body_start(&self, id: EntryId, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.body_file(id).await? else { return self.body(id).await };
+        let mut octets = Vec::new();
+        let mut file = tokio::fs::File::from_std(file).take(most);
+        let read = file.read_to_end(&mut octets).await;
+        read.map_err(|error| StoreError::Failed(error.to_string().into()))?;
+        Ok(Some(octets))
     }
 
     /// One entry.
