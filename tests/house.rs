@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// They only compute, and name only each other.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "account",
     "submission",
     "mime",
@@ -17,6 +17,7 @@ const PURE: [&str; 11] = [
     "itip",
     "recurrence",
     "invite",
+    "doubt",
     "plan",
     "report",
     "retry",
