@@ -22,6 +22,7 @@ use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
 use crate::graph::{Graph, pace::Pace};
+use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::smtp::tls;
 use crate::store::{self, OpenError, Store, StoreError};
@@ -125,11 +126,14 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let graph = Graph::new(&settings.graph()).map_err(|error| StartError::Access(error.into()))?;
     let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own))).collect();
     let executor = Executor::new(control.store.clone(), control.access.clone(), graph, invites);
-    let worker = Worker { store: control.store.clone(), executor, pace: Pace::default() };
+    let report_command = ReportCommand::new(&config.report.command);
+    let store = control.store.clone();
+    let worker = Worker { store, executor, pace: Pace::default(), report_command };
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();
     let shared = Shared::new(control.store.clone(), limits, server_tls, &hostname);
+    let shared = shared.waiting(smtp.wait());
     Ok(Running {
         listening,
         certificates,

@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!  main → cli → app                                        wiring
-//!    smtp/server     control        worker                 who waits for the outside
+//!    smtp/server     control        worker ─► report_command   who waits for the outside
 //!         │             │             │
 //!         │             ▼             ▼
 //!         │           access ◄──── execute ───► graph      where the parts meet
@@ -39,6 +39,7 @@
 //! | [`access`] | an account's way to a token: sign-in, renewal, standing | send anything |
 //! | [`execute`] | carries out a plan, with a record before what cannot be undone | retry |
 //! | [`worker`] | claims, settles, retries | call Graph |
+//! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
 //!
@@ -100,6 +101,7 @@ pub mod mime;
 pub mod plan;
 pub mod recurrence;
 pub mod report;
+pub mod report_command;
 pub mod retry;
 pub mod sandbox;
 pub mod secret;

@@ -86,6 +86,11 @@ impl Drop for PartFile {
 }
 
 impl Incoming {
+    /// The id that its receipt will name, if it is no repeat.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
     /// Takes the next octets.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
         self.hash.update(octets);

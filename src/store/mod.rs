@@ -14,11 +14,13 @@ pub mod accounts;
 mod entry_id;
 mod incoming;
 pub mod invites;
+pub mod order;
 mod password;
 mod queue;
 mod schema;
 pub mod spool;
 pub mod tokens;
+pub mod verdict;
 mod writer;
 
 use std::fs::{self, File, TryLockError};

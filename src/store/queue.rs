@@ -10,7 +10,8 @@ use sqlx::{Row, SqliteConnection};
 
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, ROW_OCTETS_MAX};
-use super::spool::{Entry, Kind, Outcome, State, account_id, decode, entry};
+use super::spool::{Entry, Kind, Outcome, Report, State, account_id, decode, entry};
+use super::verdict::Verdict;
 use super::{Store, StoreError};
 use crate::account::AccountId;
 
@@ -156,25 +157,42 @@ impl Store {
         Ok(flushed)
     }
 
-    /// Writes down how an attempt ended. A report is spooled in the same commit.
-    pub async fn settle(&self, entry: &Entry, outcome: Outcome) -> Result<(), StoreError> {
+    /// Writes down how an attempt ended, and spools the report in the same commit; whether it did.
+    ///
+    /// A client that waits to hear of it is told after the commit. A refusal that it is told needs no
+    /// report; see `verdict`.
+    pub async fn settle(
+        &self,
+        entry: &Entry,
+        outcome: Outcome,
+        report: Option<Report>,
+    ) -> Result<bool, StoreError> {
         let (id, account, size) = (entry.id, entry.account, entry.size);
-        let now = Timestamp::now();
         let spool = &self.inner.spool;
-        let report_octets = match &outcome {
-            Outcome::Failed { report: Some(report), .. } => report.octets.len() as u64,
-            _ => 0,
+        let tell = match &outcome {
+            Outcome::Later { .. } => None,
+            _ => spool.waiting.take(id),
+        };
+        let (verdict, report) = match &outcome {
+            Outcome::Sent => (Verdict::Sent, report),
+            Outcome::Failed { status, note, .. } if tell.is_some() => {
+                (Verdict::Refused { status: *status, why: note.clone(), report }, None)
+            }
+            _ => (Verdict::Queued, report),
         };
         let ended = matches!(outcome, Outcome::Sent | Outcome::Failed { .. });
+        let reported = report.is_some();
+        let report_octets = report.as_ref().map_or(0, |report| report.octets.len() as u64);
         spool.waiting_octets.fetch_add(report_octets, Ordering::Relaxed);
+        let now = Timestamp::now();
         let written = self
             .write(move |connection| {
-                Box::pin(async move { settle(connection, id, account, now, outcome).await })
+                Box::pin(async move { settle(connection, id, account, now, outcome, report).await })
             })
             .await;
-        if written.is_err() {
+        if let Err(error) = written {
             spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
-            return written;
+            return Err(error);
         }
         if ended {
             spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
@@ -183,10 +201,50 @@ impl Store {
                 let _ = tokio::fs::remove_file(spool.file(id)).await;
             }
         }
-        if report_octets > 0 {
+        if reported {
             spool.changed.notify_one();
         }
-        Ok(())
+        if let Some(tell) = tell
+            && let Err(Verdict::Refused { report: Some(report), .. }) = tell.send(verdict)
+        {
+            // It hung up while we wrote, without a reply.
+            let spooled = self.spool_report(account, report).await;
+            if let Err(error) = &spooled {
+                tracing::error!(entry = %id, %error, "a report could not be spooled");
+            }
+            return Ok(spooled.is_ok());
+        }
+        Ok(reported)
+    }
+
+    /// Spools a report by itself: of a refusal that the client was to be told, and could not be.
+    pub async fn spool_report(&self, account: AccountId, report: Report) -> Result<(), StoreError> {
+        let spool = &self.inner.spool;
+        let octets = report.octets.len() as u64;
+        spool.waiting_octets.fetch_add(octets, Ordering::Relaxed);
+        let now = Timestamp::now();
+        let written = self
+            .write(move |connection| {
+                Box::pin(async move { insert_report(connection, account, now, report).await })
+            })
+            .await;
+        match written {
+            Ok(()) => spool.changed.notify_one(),
+            Err(_) => drop(spool.waiting_octets.fetch_sub(octets, Ordering::Relaxed)),
+        }
+        written
+    }
+
+    /// Held mails whose sender has not been told so, oldest first: a stop left them behind.
+    pub async fn unreported_held(&self, most: u32) -> Result<Vec<Entry>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM entry WHERE state = 'held' AND held_reported = 0 ORDER BY id LIMIT ?",
+        )
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?)
     }
 
     /// Forgets entries that came to their end before `before`, except those still needed to
@@ -216,26 +274,32 @@ async fn settle(
     account: AccountId,
     now: Timestamp,
     outcome: Outcome,
+    report: Option<Report>,
 ) -> Result<(), sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
-    let (state, due_at, waited, note, report) = match outcome {
+    let (state, due_at, waited, note, answered) = match outcome {
         Outcome::Sent => (State::Sent, now, Duration::ZERO, None, None),
         Outcome::Later { due_at, waited, note } => {
             (State::Queued, due_at, waited, Some(note), None)
         }
-        Outcome::Failed { note, report } => {
-            (State::Failed, now, Duration::ZERO, Some(note), report)
+        Outcome::Failed { note, answered, .. } => {
+            (State::Failed, now, Duration::ZERO, Some(note), answered)
         }
         Outcome::Held { note } => (State::Held, now, Duration::ZERO, Some(note), None),
     };
+    // A held mail is not looked at again for a report, whether there is one or none is wanted.
     sqlx::query(
-        "UPDATE entry SET state = ?, due_at = ?, waited_ms = waited_ms + ?, note = ? WHERE id = ?",
+        "UPDATE entry SET state = ?1, due_at = ?2, waited_ms = waited_ms + ?3, note = ?4, \
+         answered = ?5, held_reported = (?1 = 'held'), \
+         delay_reported = delay_reported OR (?1 = 'queued' AND ?6) WHERE id = ?7",
     )
     .bind(state.name())
     .bind(due_at.as_millisecond())
     .bind(i64::try_from(waited.as_millis()).unwrap_or(i64::MAX))
     .bind(note)
+    .bind(answered)
+    .bind(report.is_some())
     .bind(id.to_string())
     .execute(&mut *all)
     .await?;
@@ -246,20 +310,29 @@ async fn settle(
             .await?;
     }
     if let Some(report) = report {
-        let row = NewEntry {
-            id: EntryId::new(),
-            account,
-            kind: Kind::Report,
-            envelope: decode(serde_json::to_string(&report.envelope))?,
-            size: report.octets.len() as u64,
-            digest: digest::digest(&digest::SHA256, &report.octets).as_ref().to_vec(),
-            repeat_until: now,
-            accepted_at: now,
-            series: None,
-            // A report is small: it holds headers and words, never a body.
-            octets: Some(report.octets),
-        };
-        row.insert(&mut all).await?;
+        insert_report(&mut all, account, now, report).await?;
     }
     all.commit().await
+}
+
+/// As a row, however large: a report has headers, words, and at most one mebibyte of a mail.
+async fn insert_report(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    now: Timestamp,
+    report: Report,
+) -> Result<(), sqlx::Error> {
+    let row = NewEntry {
+        id: EntryId::new(),
+        account,
+        kind: Kind::Report,
+        envelope: decode(serde_json::to_string(&report.envelope))?,
+        size: report.octets.len() as u64,
+        digest: digest::digest(&digest::SHA256, &report.octets).as_ref().to_vec(),
+        repeat_until: now,
+        accepted_at: now,
+        series: None,
+        octets: Some(report.octets),
+    };
+    row.insert(connection).await.map(drop)
 }

@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 pub use super::entry_id::EntryId;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
+use super::verdict::Waiting;
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;
 use crate::submission::Envelope;
@@ -123,6 +124,12 @@ pub struct Entry {
     /// The sum of the waits between attempts; time spent waiting for a sign-in is not in it.
     pub waited: Duration,
     pub note: Option<String>,
+    /// What Graph answered when it refused the mail, such as `403 ErrorSendAsDenied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+    /// Whether the sender was told that it takes long.
+    #[serde(default)]
+    pub delay_reported: bool,
 }
 
 /// How an attempt ended.
@@ -132,13 +139,13 @@ pub enum Outcome {
     Sent,
     /// Nothing went; again at `due_at`. `waited` is how much of the patience this wait uses up.
     Later { due_at: Timestamp, waited: Duration, note: String },
-    /// It will never go; `report` is the notice to the sender, if there is to be one.
-    Failed { note: String, report: Option<Report> },
+    /// It will never go. `status`: RFC 3463; `answered`: what Graph said.
+    Failed { status: [u8; 3], note: String, answered: Option<String> },
     /// Nobody knows whether it went.
     Held { note: String },
 }
 
-/// A report to be spooled in the same commit that ends the mail it speaks of.
+/// A report, to be spooled in the same commit that ends or delays the mail it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub envelope: Envelope,
@@ -152,6 +159,7 @@ pub(super) struct Shared {
     /// Octets of mails that are on their way.
     pub(super) waiting_octets: AtomicU64,
     pub(super) changed: Notify,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Shared {
@@ -193,6 +201,7 @@ impl Shared {
             room,
             waiting_octets: AtomicU64::new(waiting.max(0).cast_unsigned()),
             changed: Notify::new(),
+            waiting: Arc::default(),
         })
     }
 
@@ -313,6 +322,8 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
         due_at: time(row, "due_at")?,
         waited: Duration::from_millis(row.try_get::<i64, _>("waited_ms")?.cast_unsigned()),
         note: row.try_get("note")?,
+        answered: row.try_get("answered")?,
+        delay_reported: row.try_get("delay_reported")?,
     })
 }
 
@@ -425,8 +436,8 @@ mod tests {
 
         let entries = claim_all(&store).await;
         let entry = entries.iter().find(|entry| entry.id == first.id()).unwrap();
-        let outcome = Outcome::Failed { note: "no".into(), report: None };
-        store.settle(entry, outcome).await.unwrap();
+        let outcome = Outcome::Failed { status: [5, 0, 0], note: "no".into(), answered: None };
+        store.settle(entry, outcome, None).await.unwrap();
         let after = hand_in(&store, mail, "b@contoso.example").await;
         assert!(!after.is_repeat());
     }
@@ -466,7 +477,7 @@ mod tests {
         assert!(matches!(refused, Err(SpoolError::Full(_))));
         let entries = claim_all(&store).await;
         assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [first.id()]);
-        store.settle(&entries[0], Outcome::Sent).await.unwrap();
+        store.settle(&entries[0], Outcome::Sent, None).await.unwrap();
         store.room(600).unwrap();
     }
 

@@ -1,0 +1,7 @@
+-- What the sender has been told of a mail, so that it is told once.
+ALTER TABLE entry ADD COLUMN delay_reported INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN held_reported INTEGER NOT NULL DEFAULT 0;
+-- What Graph answered at its end, such as '403 ErrorSendAsDenied'.
+ALTER TABLE entry ADD COLUMN answered TEXT;
+
+CREATE INDEX entry_held ON entry (held_reported) WHERE state = 'held';
