@@ -142,7 +142,7 @@ pub fn compose(notice: &Notice<'_>) -> Vec<u8> {
     let mut message_id = format!("{id}.{}", notice.fate.name());
     if let Fate::Held { .. } = notice.fate {
         // It may be sent again by hand, and be in doubt again.
-        message_id.push_str(&format!(".{}", notice.at.as_second()));
+        message_id.push_str(&format!(".{}", notice.at.as_millisecond()));
     }
     let mut octets = Vec::new();
     MessageBuilder::new()
