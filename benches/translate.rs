@@ -1,9 +1,11 @@
 //! Invites translated in a second, on one core: `cargo bench --bench translate`. From the model of an
-//! event to the octets that Graph is sent; reading the object is not in it.
+//! event to the octets that Graph is sent; and the whole way, from the octets of the object. What is
+//! decided about an invite is in neither.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use jiff::civil::{Weekday, date};
 use jiff::tz::TimeZone;
 use postbridge::account::Address;
@@ -12,8 +14,9 @@ use postbridge::graph::difference::changes;
 use postbridge::graph::resource::EventBody;
 use postbridge::ical::{
     Attendee, Class, Frequency, Moment, Occurrence, PartStat, Recurrence, Role, Rule, RuleEnd,
-    Status, Zone,
+    Status, Zone, read_as,
 };
+use postbridge::itip::Method;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(400);
@@ -39,7 +42,24 @@ fn main() -> anyhow::Result<()> {
         let compared = rate(|| Ok(usize::from(changes(&old, &whole()?).is_empty())))?;
         println!("| {name} | {translated:.0} | {compared:.0} |");
     }
+    println!("\n| object | octets | read and translated/s | shall be/s |\n|---|---:|---:|---:|");
+    for (name, invited, bar) in [("simple", 2, 20_000), ("200 attendees", 200, 1_000)] {
+        let object = object(invited);
+        let sent = from_octets(object.as_bytes(), &organizer)?;
+        let named = sent.windows(12).filter(|octets| octets == b"emailAddress").count();
+        anyhow::ensure!(named == invited, "{named} of {invited} attendees");
+        let read = rate(|| Ok(from_octets(object.as_bytes(), &organizer)?.len()))?;
+        println!("| {name} | {} | {read:.0} | {bar} |", object.len());
+    }
     Ok(())
+}
+
+/// The calendar part of a mail with `method=REQUEST`, to what Graph is sent.
+fn from_octets(octets: &[u8], organizer: &Address) -> anyhow::Result<Vec<u8>> {
+    let object = read_as(octets, Some(Method::Request))?;
+    let event = object.events.first().context("no event")?;
+    let master = event.master.as_ref().context("no master")?;
+    Ok(serde_json::to_vec(&whole(master, organizer)?)?)
 }
 
 fn whole(occurrence: &Occurrence, organizer: &Address) -> anyhow::Result<EventBody> {
@@ -125,4 +145,41 @@ fn occurrence(
         recurrence,
         attachments: vec![],
     })
+}
+
+/// What an applicant-tracking system attaches: a zone of its own, folded lines (RFC 5545 §3.1).
+fn object(invited: usize) -> String {
+    let zone = "BEGIN:VTIMEZONE\nTZID:Europe/Berlin\n\
+        BEGIN:DAYLIGHT\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\nTZNAME:CEST\n\
+        DTSTART:19700329T020000\nRRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU\nEND:DAYLIGHT\n\
+        BEGIN:STANDARD\nTZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nTZNAME:CET\n\
+        DTSTART:19701025T030000\nRRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU\nEND:STANDARD\n\
+        END:VTIMEZONE\n";
+    let attendees: String = (0..invited)
+        .map(|n| {
+            format!(
+                "ATTENDEE;CN=\"Candidate {n}\";CUTYPE=INDIVIDUAL;ROLE=REQ-PARTICIPANT;\
+                 PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:candidate{n}@fabrikam.example\n"
+            )
+        })
+        .collect();
+    let description = "Please bring your portfolio.\\n".repeat(30);
+    let lines = format!(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//ats.example//Interviews//EN\nMETHOD:REQUEST\n{zone}\
+         BEGIN:VEVENT\nUID:interview-4711@ats.example\nDTSTAMP:20261120T100000Z\nSEQUENCE:0\n\
+         DTSTART;TZID=Europe/Berlin:20261124T090000\nDTEND;TZID=Europe/Berlin:20261124T094500\n\
+         SUMMARY:Interview: senior engineer\nDESCRIPTION:{description}\nLOCATION:Room 4.12\n\
+         URL:https://ats.example/interviews/4711\nCATEGORIES:Hiring\n\
+         ORGANIZER;CN=\"Adele Vance\":mailto:adele.vance@contoso.example\n{attendees}\
+         BEGIN:VALARM\nACTION:DISPLAY\nDESCRIPTION:Reminder\nTRIGGER:-PT15M\nEND:VALARM\n\
+         END:VEVENT\nEND:VCALENDAR\n"
+    );
+    lines.lines().map(folded).collect()
+}
+
+/// Of ASCII.
+fn folded(line: &str) -> String {
+    let letters: Vec<char> = line.chars().collect();
+    let parts: Vec<String> = letters.chunks(74).map(String::from_iter).collect();
+    parts.join("\r\n ") + "\r\n"
 }

@@ -51,7 +51,7 @@ impl Method {
     /// RFC 5546 §3.2.3, §3.2.5, §3.2.6: a reply, a cancellation and a refresh may leave DTSTART out,
     /// because they speak of an event that both sides know.
     pub fn needs_start(self) -> bool {
-        !matches!(self, Method::Reply | Method::Cancel | Method::Refresh)
+        !matches!(self, Method::Reply | Method::Cancel | Method::Refresh | Method::DeclineCounter)
     }
 }
 

@@ -55,6 +55,8 @@ pub enum EventAction {
     Patch { content: bool, attendees: bool },
     /// Which of the series' occurrences starts then, if nobody had moved it.
     Find(Timestamp),
+    /// `POST …/attachments` of one occurrence.
+    AttachToOccurrence { original: Timestamp, file: Attached },
     /// `PATCH` of one occurrence, with its content or with its attendees alone.
     PatchOccurrence { original: Timestamp, attendees: bool },
     /// `POST …/cancel` of one occurrence: the attendees are told.
@@ -114,8 +116,14 @@ fn of_occurrence(original: Timestamp, change: &Change, done: &Done) -> Option<Ev
     let action = match &change.shall {
         Shall::NotTakePlace if done.attendees.is_empty() => EventAction::DeleteOccurrence(original),
         Shall::NotTakePlace => EventAction::CancelOccurrence(original),
-        Shall::TakePlace { content, .. } if *content == stands.content => return None,
-        Shall::TakePlace { .. } => EventAction::PatchOccurrence { original, attendees: false },
+        Shall::TakePlace { content, attachments, .. } => {
+            let missing = attachments.iter().find(|file| !stands.attachments.contains(file));
+            match missing {
+                Some(file) => EventAction::AttachToOccurrence { original, file: file.clone() },
+                None if *content == stands.content => return None,
+                None => EventAction::PatchOccurrence { original, attendees: false },
+            }
+        }
     };
     Some(if stands.id.is_none() { EventAction::Find(original) } else { action })
 }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -194,44 +195,113 @@ fn without_an_app_registration_it_says_where_to_get_one_and_is_78() {
     assert_says(&text, &["client_id", "[entra]", "postbridge demo"]);
 }
 
+/// `demo`, with nothing of the surroundings.
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbridge"));
+    command.arg("demo").args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn succeeded(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Who was told, of `line`'s invitations about `subject`, as `kind attendee`.
+fn told(line: &Value, subject: &str) -> Vec<String> {
+    let rows = line["invitations"].as_array().unwrap().iter();
+    rows.filter(|row| row["subject"] == subject)
+        .map(|row| {
+            format!("{} {}", row["kind"].as_str().unwrap(), row["attendee"].as_str().unwrap())
+        })
+        .collect()
+}
+
+const GUEST: &str = "kim.akers@fabrikam.example";
+
+/// What becomes of the demo's meeting.
+fn a_whole_life() -> Vec<String> {
+    let kinds = ["request", "update", "cancel"];
+    kinds.iter().flat_map(|kind| [COLLEAGUE, GUEST].map(|who| format!("{kind} {who}"))).collect()
+}
+
 #[test]
-fn the_demo_sends_one_mail_and_says_how_to_send_another() {
+fn the_demo_sends_a_mail_and_a_meeting_and_tells_a_program_what_came_of_them() {
     let directory = common::private_directory();
     let state = directory.path().join("state");
-    let output = Command::new(env!("CARGO_BIN_EXE_postbridge"))
-        .args(["demo", "--once", "--json", "--state"])
-        .arg(&state)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = succeeded(demo(&["--once", "--json", "--state"]).arg(&state).output().unwrap());
     assert_eq!(text.lines().count(), 1, "{text}");
     let line: Value = serde_json::from_str(&text).unwrap();
     let mut keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["ca", "password", "sandbox", "smtp", "smtps", "state", "user"]);
-    let told = |key: &str| line[key].as_str().unwrap();
-    assert_eq!((told("user"), told("state")), (common::USER, &*path(&state)));
-    assert!(Path::new(told("ca")).exists(), "{text}");
-    assert!(told("sandbox").starts_with("http://127.0.0.1:"), "{text}");
+    assert_eq!(
+        keys,
+        ["ca", "invitations", "mails", "password", "sandbox", "smtp", "smtps", "state", "user"]
+    );
+    let told_as = |key: &str| line[key].as_str().unwrap();
+    assert_eq!((told_as("user"), told_as("state")), (common::USER, &*path(&state)));
+    assert!(Path::new(told_as("ca")).exists(), "{text}");
+    assert!(told_as("sandbox").starts_with("http://127.0.0.1:"), "{text}");
     for key in ["smtp", "smtps"] {
-        assert!(told(key).parse::<std::net::SocketAddr>().unwrap().ip().is_loopback(), "{text}");
+        let address: std::net::SocketAddr = told_as(key).parse().unwrap();
+        assert!(address.ip().is_loopback(), "{text}");
     }
+    let mails = line["mails"].as_array().unwrap();
+    assert_eq!(mails.len(), 1, "an attendee got an invite as a mail: {text}");
+    assert_eq!(mails[0]["recipient"], COLLEAGUE);
+    assert_eq!(told(&line, "Interview"), a_whole_life());
+    assert_eq!(line["invitations"].as_array().unwrap().len(), 6, "{text}");
+
+    // Neither mail nor meeting is taken for a repeat of the first run's.
+    let again = succeeded(demo(&["--once", "--json", "--state"]).arg(&state).output().unwrap());
+    let line: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(told(&line, "Interview"), a_whole_life());
 }
 
 #[test]
 fn a_demo_without_a_directory_of_its_own_leaves_none_behind() {
     let temporary = common::private_directory();
-    let output = Command::new(env!("CARGO_BIN_EXE_postbridge"))
-        .args(["demo", "--once"])
-        .env("TMPDIR", temporary.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    for word in ["localhost", "STARTTLS", "CA file", "curl ", "swaks ", common::USER] {
-        assert!(text.contains(word), "{word:?} is not in {text}");
+    let text = succeeded(demo(&["--once"]).env("TMPDIR", temporary.path()).output().unwrap());
+    let table: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.contains("The tool mailed"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(table.len(), 7, "{text}");
+    for (row, told) in table.iter().skip(1).zip(a_whole_life()) {
+        assert!(row.join(" ").contains(&format!("{told} Interview")), "{told}: {text}");
+        assert_eq!(row.last(), Some(&"10:00"), "{text}");
     }
+    for name in ["invitation", "moved by a day", "cancellation"] {
+        assert!(text.contains(name), "{name:?} is not in {text}");
+    }
+    assert!(!text.contains("Ctrl-C"), "it has ended: {text}");
+    assert!(listing(temporary.path()).is_empty());
+}
+
+#[test]
+fn a_demo_that_stays_up_leaves_a_meeting_in_the_calendars() {
+    let temporary = common::private_directory();
+    let mut child =
+        demo(&["--json"]).env("TMPDIR", temporary.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut text).unwrap();
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told(&line, "Interview"), a_whole_life());
+    let standing = [COLLEAGUE, GUEST].map(|who| format!("request {who}"));
+    assert_eq!(told(&line, "Kick-off"), standing);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let page = runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = line["sandbox"].as_str().unwrap();
+        client.get(url).send().await.unwrap().text().await.unwrap()
+    });
+    assert!(page.contains("/accept"), "Alex has nothing to answer: {page}");
+
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
     assert!(listing(temporary.path()).is_empty());
 }
 

@@ -352,6 +352,31 @@ fn five_hundred_attendees_are_read() {
 }
 
 #[test]
+fn an_rsvp_that_is_not_said_is_not_false_and_the_strongest_of_two_counts() {
+    for (given, expected) in [
+        ("", None),
+        (";RSVP=TRUE", Some(true)),
+        (";RSVP=FALSE", Some(false)),
+        // Quirk(hand-made)
+        (";RSVP=yes", Some(true)),
+        (";RSVP=0", Some(false)),
+        (";RSVP=perhaps", None),
+    ] {
+        let once = format!("ATTENDEE{given}:mailto:alex.wilber@fabrikam.example\r\n");
+        for (more, expected) in [
+            ("", expected),
+            ("ATTENDEE:mailto:alex.wilber@fabrikam.example\r\n", expected),
+            ("ATTENDEE;RSVP=TRUE:mailto:Alex.Wilber@fabrikam.example\r\n", Some(true)),
+        ] {
+            let object = read(&calendar(&format!("{START}{once}{more}"))).unwrap();
+            let attendees = &object.events[0].master.as_ref().unwrap().attendees;
+            assert_eq!(attendees.len(), 1);
+            assert_eq!(attendees[0].rsvp, expected, "{once}{more}");
+        }
+    }
+}
+
+#[test]
 fn a_line_of_four_megabytes_is_refused_at_once() {
     let line = format!("{START}SUMMARY:{}\r\n", "a".repeat(4_000_000));
     refused_at_once(&calendar(&line), "larger than");

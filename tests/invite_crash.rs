@@ -388,6 +388,21 @@ fn killed_at_any_request_of_a_series_with_overrides_and_a_file_nobody_is_mailed_
 }
 
 #[test]
+fn an_answer_lost_or_late_at_any_request_of_a_series_changes_nothing_for_the_attendees() {
+    let (expected, requests) = undisturbed_series(&Switches::default());
+    let late = || Act::ActThenAnswer(answer(503, "ErrorServerBusy", None));
+    let conflict = || Act::Answer(answer(409, "ErrorIrresolvableConflict", None));
+    for nth in 2..=requests {
+        for act in [Act::CutAfter, late(), conflict()] {
+            let site = Site::new();
+            let name = act.name();
+            let left = live(&site, &SERIES_LIFE, |_| site.sandbox.world().faults.set(at(nth, act)));
+            assert_eq!(left, expected, "{name} at request {nth}");
+        }
+    }
+}
+
+#[test]
 fn killed_around_the_create_it_finds_its_event_however_graph_says_that_it_is_there() {
     let (expected, _) = undisturbed();
     for switches in worlds() {

@@ -413,3 +413,21 @@ async fn what_went_as_a_mail_first_goes_as_a_mail_when_the_policy_is_another_one
     assert_eq!(bench.mails().await, [format!("{GUEST}: Interview"), format!("{GUEST}: Interview")]);
     assert_eq!(bench.invitations().await, [format!("request {GUEST}")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_online_meeting_is_still_one_after_its_text_was_changed() {
+    let bench = Bench::start().await;
+    let extra = "X-MICROSOFT-ONLINEMEETINGEXTERNALLINK:https://x.example\n";
+    let first = Invite { extra, ..Invite::request("u16@ats.example", &[GUEST]) };
+    bench.deal_with(&first).await;
+    let event = async || bench.by_hand(Method::GET, "/events", json!({})).await["value"][0].clone();
+    assert_eq!(event().await["isOnlineMeeting"], true);
+    let changed = Invite { sequence: 1, ..first }.mail().replace("See you there.", "Bring a pen.");
+    let id = id_in(&bench.0.submit(&[GUEST], &changed).await.unwrap());
+    bench.0.once(id, State::Sent).await;
+    let event = event().await;
+    assert_eq!(event["isOnlineMeeting"], true);
+    let text = event["body"]["content"].as_str().unwrap();
+    let url = event["onlineMeeting"]["joinUrl"].as_str().unwrap();
+    assert!(text.contains("Bring a pen.") && text.contains(url), "{text}");
+}

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::access::Way;
 use crate::account::{Address, Profile};
 use crate::app::{self, Running};
-use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, ZONE, mailings, table};
+use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, mailings, table};
 use crate::cli::submit::{Mail, submit};
 use crate::config::Config;
 use crate::control::{self, Reply, Request};
@@ -46,7 +46,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     let mut stop = pin!(super::asked_to_stop()?);
     let state = State::choose(state)?;
     let sandbox = Sandbox::start(Options {
-        listen: free((Ipv4Addr::LOCALHOST, 8480).into()),
+        listen: listen(8480, args.once),
         https: None,
         mailboxes: vec![USER.into(), COLLEAGUE.into()],
         seed: 0,
@@ -56,7 +56,7 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     .await
     .context("the sandbox cannot start")?;
 
-    let running = app::start(&configuration(&state.path, &sandbox)?).await?;
+    let running = app::start(&configuration(&state.path, &sandbox, args.once)?).await?;
     let password = signed_in(&running, &sandbox).await?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let demo = Demo { client, sandbox, running, password, state };
@@ -113,7 +113,7 @@ struct Ledger {
     invitations: Vec<Told>,
 }
 
-fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
+fn configuration(state: &Path, sandbox: &Sandbox, once: bool) -> anyhow::Result<Config> {
     let mut config = Config { state_dir: Some(state.to_owned()), ..Config::default() };
     config.entra = Some(Settings {
         client_id: CLIENT_ID.into(),
@@ -122,16 +122,17 @@ fn configuration(state: &Path, sandbox: &Sandbox) -> anyhow::Result<Config> {
         login_url: Some(sandbox.url().parse()?),
         graph_url: Some(sandbox.url().parse()?),
     });
-    config.smtp.starttls = vec![free((Ipv4Addr::LOCALHOST, 1587).into())];
-    config.smtp.implicit_tls = vec![free((Ipv4Addr::LOCALHOST, 1465).into())];
+    config.smtp.starttls = vec![listen(1587, once)];
+    config.smtp.implicit_tls = vec![listen(1465, once)];
     Ok(config)
 }
 
-/// The address, or a free port beside it.
-fn free(address: SocketAddr) -> SocketAddr {
+/// The port, or a free one beside it; a demo that ends at once takes none that another may want.
+fn listen(port: u16, once: bool) -> SocketAddr {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(address) {
-        Ok(_) => address,
-        Err(_) => SocketAddr::new(address.ip(), 0),
+        Ok(_) if !once => address,
+        _ => SocketAddr::new(address.ip(), 0),
     }
 }
 
@@ -188,7 +189,7 @@ impl Demo {
             let told = self.told_of(&mailing).await;
             rows.push((
                 mailing,
-                told.with_context(|| format!("the invite did not arrive: {name}"))?,
+                told.with_context(|| format!("the invite did not arrive ({name})"))?,
             ));
         }
         if args.json {
@@ -199,9 +200,9 @@ impl Demo {
         for line in raw.lines() {
             println!("  │ {line}");
         }
-        println!(
-            "\nThen a tool that knows only mail sent invites (text/calendar). Each UID is one event in\n\
-             {USER}'s calendar; Exchange told the attendees ({ZONE}):\n\n{}",
+        print!(
+            "\nThen a tool that knows nothing but mail sent a meeting, as text/calendar. It became an event\n\
+             in {USER}'s calendar, and Exchange told the attendees:\n\n{}",
             table(&rows)
         );
         if !args.once {
@@ -219,28 +220,34 @@ impl Demo {
 
     /// Sends one mail; what the recipient gets.
     async fn first_mail(&self) -> anyhow::Result<String> {
-        // With an id of its own it is no repeat of an earlier run's on the same state directory.
-        let id = uuid::Uuid::new_v4();
+        // Its id tells it from the mails of an earlier run on the same state directory.
+        let id = format!("<{}@contoso.example>", uuid::Uuid::new_v4());
         let message = format!(
             "From: Adele Vance <{USER}>\r\nTo: Alex Wilber <{COLLEAGUE}>\r\nSubject: It works\r\n\
-             Message-ID: <{id}@contoso.example>\r\n\r\n\
-             This came in by SMTP and went out through Microsoft Graph.\r\n"
+             Message-ID: {id}\r\n\r\nThis came in by SMTP and went out through Microsoft Graph.\r\n"
         );
         self.submit(&[COLLEAGUE], &message).await?;
-        let arrived = self.awaited(|ledger| ledger.mails.last().map(|row| row["seq"].clone()));
+        let arrived = self.awaited(|ledger| {
+            let row = ledger.mails.iter().find(|row| row["message_id"] == *id)?;
+            Some(row["seq"].clone())
+        });
         let raw = format!("{}/_sandbox/mails/{}/raw", self.sandbox.url(), arrived.await?);
         Ok(self.client.get(raw).send().await?.error_for_status()?.text().await?)
     }
 
     /// Sends an invite; what Exchange tells the attendees because of it.
     async fn told_of(&self, mailing: &Mailing) -> anyhow::Result<Vec<Told>> {
-        let before = self.ledger().await?.invitations.len();
+        let before = self.ledger().await?;
         self.submit(&ATTENDEES, &mailing.message).await?;
         self.awaited(|ledger| {
-            let told = ledger.invitations.get(before..)?;
-            mailing.is_answered_by(told).then(|| told.to_vec())
+            let mails = ledger.mails.get(before.mails.len()..)?;
+            if mails.iter().any(|row| row["subject"] == mailing.subject) {
+                return Some(Err(anyhow!("it was mailed as it stands, and is no event")));
+            }
+            let told = ledger.invitations.get(before.invitations.len()..)?;
+            mailing.is_answered_by(told).then(|| Ok(told.to_vec()))
         })
-        .await
+        .await?
     }
 
     /// Looks into the ledger until there is what `look` looks for.
@@ -283,7 +290,7 @@ impl Demo {
         let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
         let sandbox = self.sandbox.url();
         println!(
-            "\nThe last one stands in both calendars: see it, and answer it as Alex, on {sandbox}/"
+            "\nThe other meeting stands. See it in the calendars, and answer for Alex: {sandbox}/"
         );
         println!("\nPoint a mail client at it:\n");
         for (name, value) in [

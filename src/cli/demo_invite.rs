@@ -17,7 +17,7 @@ const GUEST: &str = "kim.akers@fabrikam.example";
 pub const ATTENDEES: [&str; 2] = [COLLEAGUE, GUEST];
 
 /// Where the meetings are.
-pub const ZONE: &str = "Europe/Berlin";
+const ZONE: &str = "Europe/Berlin";
 /// RFC 5545 §3.2.19: a TZID comes with its definition.
 const VTIMEZONE: &str = "\
     BEGIN:VTIMEZONE\r\nTZID:Europe/Berlin\r\n\
@@ -32,6 +32,7 @@ const VTIMEZONE: &str = "\
 pub struct Mailing {
     /// In a newcomer's words.
     pub name: &'static str,
+    pub subject: &'static str,
     /// RFC 5322, CRLF line ends.
     pub message: String,
     /// What Exchange then tells each attendee, as the ledger's `kind`.
@@ -74,7 +75,7 @@ pub fn mailings(now: Timestamp, run: Uuid, standing: bool) -> Result<Vec<Mailing
             ..interview
         };
         let start = tuesday.checked_add(2.days())?;
-        mailings.push(kick_off.mailing("another one", "request", ("REQUEST", 0), &start));
+        mailings.push(kick_off.mailing("another meeting", "request", ("REQUEST", 0), &start));
     }
     Ok(mailings)
 }
@@ -103,7 +104,7 @@ impl Meeting {
         let status = if method == "CANCEL" { "CANCELLED" } else { "CONFIRMED" };
         let stamp = stamp.strftime("%Y%m%dT%H%M%SZ");
         let local = start.strftime("%Y%m%dT%H%M%S");
-        let text = format!("{subject}: {name}.");
+        let time = start.strftime("%A, %-d %B, at %H:%M");
         let message = format!(
             "From: Adele Vance <{USER}>\r\n\
              To: Alex Wilber <{COLLEAGUE}>, Kim Akers <{GUEST}>\r\n\
@@ -112,7 +113,7 @@ impl Meeting {
              Content-Type: multipart/alternative; boundary=next\r\n\r\n\
              --next\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\r\n\
-             {text}\r\n\
+             {subject} on {time} ({ZONE}).\r\n\
              --next\r\n\
              Content-Type: text/calendar; method={method}; charset=utf-8\r\n\r\n\
              BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Contoso//Recruiting//EN\r\n\
@@ -127,7 +128,7 @@ impl Meeting {
              END:VEVENT\r\nEND:VCALENDAR\r\n\
              --next--\r\n"
         );
-        Mailing { name, message, kind, start: start.clone() }
+        Mailing { name, subject, message, kind, start: start.clone() }
     }
 }
 
@@ -146,7 +147,8 @@ impl Mailing {
 
 /// What was mailed, and what Exchange told whom: a line for each row, in columns, with a head.
 pub fn table(rows: &[(Mailing, Vec<Told>)]) -> String {
-    let mut lines = vec![["The tool mailed", "Exchange told", "about", "start"].map(String::from)];
+    let start = format!("start ({ZONE})");
+    let mut lines = vec![["The tool mailed", "Exchange told", "about", &start].map(String::from)];
     for (mailing, told) in rows {
         let names = std::iter::once(mailing.name).chain(std::iter::repeat(""));
         lines.extend(names.zip(told).map(|(name, row)| {

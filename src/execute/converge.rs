@@ -9,9 +9,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Ended, Executor, Missed, Turn, later};
+use crate::graph::difference::Patch;
 use crate::graph::event::Created;
 use crate::graph::resource::{self, AttendeeType, EmailAddress, EventBody};
-use crate::graph::{convert, difference};
+use crate::graph::{convert, difference, online_meeting};
 use crate::ical::{Attachment, Attendee};
 use crate::invite::{self, Attached, Done, EventRef, Goal, Invite, Part, Wanted};
 use crate::plan::{self, EventAction};
@@ -139,6 +140,20 @@ impl Executor {
     /// Whether a file hangs on its event.
     async fn look_for(&self, turn: &Turn, part: &mut Part, file: Attached) -> Result<(), Ended> {
         let id = part.done.event.as_ref().map_or("", |event| event.id.as_str());
+        if self.hangs(turn, id, &file, &part.done.attachments).await? {
+            part.done.attachments.push(file);
+        }
+        Ok(())
+    }
+
+    /// Whether a file hangs there beside those that are known to.
+    pub(super) async fn hangs(
+        &self,
+        turn: &Turn,
+        id: &str,
+        file: &Attached,
+        known: &[Attached],
+    ) -> Result<bool, Ended> {
         let hanging = self
             .with_token(turn, |graph, token| async move {
                 graph.event_attachments(token.expose(), id).await
@@ -146,11 +161,8 @@ impl Executor {
             .await?;
         // More than one file may go by the same name.
         let there = hanging.iter().filter(|one| one.name.as_deref() == Some(&file.name));
-        let known = part.done.attachments.iter().filter(|one| one.name == file.name);
-        if there.count() > known.count() {
-            part.done.attachments.push(file);
-        }
-        Ok(())
+        let known = known.iter().filter(|one| one.name == file.name);
+        Ok(there.count() > known.count())
     }
 
     /// An event of ours. One that was cancelled by hand is gone, whether Graph still shows it or not.
@@ -178,7 +190,10 @@ impl Executor {
             EventAction::Create { with_attendees } => {
                 self.create(at, wanted, *with_attendees, &mut done).await?;
             }
-            EventAction::Attach(file) => self.attach(at, file, &mut done).await?,
+            EventAction::Attach(file) => {
+                self.attach(at, at.id(), file).await?;
+                done.attachments.push(file.clone());
+            }
             EventAction::Patch { content, attendees } => {
                 self.patch(at, wanted, *content, *attendees, &mut done).await?;
             }
@@ -265,10 +280,15 @@ impl Executor {
         }
     }
 
-    async fn attach(&self, at: &At<'_>, file: &Attached, done: &mut Done) -> Result<(), Missed> {
+    /// Hangs a file on an event or an occurrence.
+    pub(super) async fn attach(
+        &self,
+        at: &At<'_>,
+        id: &str,
+        file: &Attached,
+    ) -> Result<(), Missed> {
         match octets_of(file, at.files) {
             Some((content_type, octets)) => {
-                let id = at.id();
                 self.with_token(at.turn, |graph, token| async move {
                     let (token, name) = (token.expose(), file.name.as_str());
                     graph.attach_to_event(token, id, name, content_type, octets).await
@@ -278,14 +298,18 @@ impl Executor {
             // Its mail is over, and the event was made anew since: nobody has the octets any more.
             None => {
                 let why = format!("the file {:?} is not put back: its mail is gone", file.name);
-                tracing::warn!(entry = %at.turn.entry.id, uid = at.uid, why, "invite");
-                let (account, entry) = (at.turn.account.id, at.turn.entry.id);
-                let noted = self.store.note_invite(account, at.uid, entry, why).await;
-                noted.map_err(|error| later(error.to_string()))?;
+                self.note(at, why).await?;
             }
         }
-        done.attachments.push(file.clone());
         Ok(())
+    }
+
+    /// What could not be done, for the log and the invite's history.
+    async fn note(&self, at: &At<'_>, why: String) -> Result<(), Ended> {
+        tracing::warn!(entry = %at.turn.entry.id, uid = at.uid, why, "invite");
+        let (account, entry) = (at.turn.account.id, at.turn.entry.id);
+        let noted = self.store.note_invite(account, at.uid, entry, why).await;
+        noted.map_err(|error| later(error.to_string()))
     }
 
     async fn patch(
@@ -316,10 +340,16 @@ impl Executor {
         if !patch.is_empty() {
             let lists = attendees && !done.attendees.is_empty() && patch.changes("attendees");
             let mut etag = None;
-            if lists {
+            if lists || patch.changes("body") {
                 let standing = self.event(at.turn, at.id()).await?;
-                patch.add_attendees(strangers(&standing, wanted, done, at));
-                etag = standing.etag;
+                if patch.changes("body") && !keep_meeting(&mut patch, &new, &standing) {
+                    let why = "the text is not changed: it holds the way into the online meeting";
+                    self.note(at, why.to_owned()).await?;
+                }
+                if lists {
+                    patch.add_attendees(strangers(&standing, wanted, done, at));
+                    etag = standing.etag;
+                }
             }
             let (id, patch, etag) = (at.id(), &patch.marked(&mark), etag.as_deref());
             let event = self
@@ -375,6 +405,7 @@ fn gone(part: &mut Part, action: &EventAction) {
         (
             Goal::Stand(_),
             EventAction::PatchOccurrence { original, .. }
+            | EventAction::AttachToOccurrence { original, .. }
             | EventAction::CancelOccurrence(original)
             | EventAction::DeleteOccurrence(original),
         ) => {
@@ -430,6 +461,21 @@ pub(super) fn reference(event: &resource::Event) -> EventRef {
         ical_uid: event.i_cal_u_id.clone(),
         change_key: event.change_key.clone(),
     }
+}
+
+/// Keeps the way into an online meeting in the new text. `false`: it cannot be told from the rest, so
+/// the text stays as it is, as a new one would end the meeting.
+fn keep_meeting(patch: &mut Patch, new: &EventBody, standing: &resource::Event) -> bool {
+    let meeting = standing.online_meeting.as_ref().and_then(|meeting| meeting.join_url.as_deref());
+    let Some((url, text)) = meeting.zip(standing.body.as_ref()) else { return true };
+    match online_meeting::with_join_part(&new.body, text, url) {
+        Some(text) => patch.set_body(&text),
+        None => {
+            patch.take("body");
+            return false;
+        }
+    }
+    true
 }
 
 /// Those whom somebody added by hand, in Outlook: Graph replaces the whole list, and they stay on it.

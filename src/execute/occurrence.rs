@@ -43,6 +43,11 @@ impl Executor {
                 let cancelled = OccurrenceDone { cancelled: true, ..OccurrenceDone::default() };
                 done.occurrences.insert(*original, cancelled);
             }
+            EventAction::AttachToOccurrence { original, file } => {
+                self.attach(at, &id_of(original), file).await?;
+                let one = done.occurrences.entry(*original).or_default();
+                one.attachments.push(file.clone());
+            }
             EventAction::PatchOccurrence { original, attendees } => {
                 let Some(change) = wanted.occurrences.get(original) else { return Ok(()) };
                 let Shall::TakePlace { content, .. } = &change.shall else { return Ok(()) };
@@ -116,6 +121,7 @@ impl Executor {
         action: &EventAction,
     ) -> Result<(), Ended> {
         let (EventAction::PatchOccurrence { original, .. }
+        | EventAction::AttachToOccurrence { original, .. }
         | EventAction::CancelOccurrence(original)
         | EventAction::DeleteOccurrence(original)) = action
         else {
@@ -136,6 +142,11 @@ impl Executor {
             && found.mark() == Some(&invite::mark(content))
         {
             one.content = Some(content.clone());
+        }
+        if let EventAction::AttachToOccurrence { file, .. } = action
+            && self.hangs(turn, &found.id, file, &one.attachments).await?
+        {
+            one.attachments.push(file.clone());
         }
         let invited = change.shall.attendees(&wanted.attendees);
         let is_there = |who: &crate::ical::Attendee| found.has_attendee(who.address.as_str());

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::invite::{Invites, files};
 use crate::graph::convert::{self, Content, Untranslatable};
+use crate::graph::difference;
 use crate::graph::resource::EventBody;
-use crate::graph::{difference, zone};
+use crate::graph::zone::windows_name;
 use crate::ical::{Moment, Occurrence, Override, Recurrence, Status, Zone};
-use crate::invite::{self, Invite, Said, Translated, Untranslated};
+use crate::invite::{self, Attached, Invite, Part, Said, Translated, Untranslated, Wanted};
 use crate::itip::Method;
 use crate::mime::calendar;
 use crate::recurrence::{self, NotListed};
@@ -49,19 +50,30 @@ pub(super) fn translate(
     if event.overrides.iter().any(|change| change.and_future) {
         return Err(mailed("it changes an occurrence and all later ones (RANGE=THISANDFUTURE)"));
     }
-    let attachments = files(found).into_iter().filter_map(invite::attached).collect();
+    let mut attachments: Vec<Attached> =
+        files(found).into_iter().filter_map(invite::attached).collect();
     let (parts, changes) = match (&event.master, found.message.method) {
         (Some(_), Method::Cancel) => Default::default(),
         (Some(master), Method::Add) => (translation.added(master)?, Vec::new()),
         (Some(master), _) => translation.whole(master)?,
         (None, method) => {
+            let series = remembered.and_then(Series::of);
             let start = event.overrides.first().map(|one| one.occurrence.start.clone());
-            let start = remembered.and_then(series_start).or(start);
+            let start = series.as_ref().map(|series| series.start.clone()).or(start);
             let Some(start) = start else { return Err(mailed("it has no event of its own")) };
             let cancels = method == Method::Cancel;
-            let changes =
-                event.overrides.iter().map(|one| translation.change(one, &start, None, cancels));
-            (Vec::new(), changes.collect::<Result<_, _>>()?)
+            let change = |one| {
+                let said = translation.change(one, &start, cancels)?;
+                let as_given =
+                    said.original.zip(said.content.as_ref()).is_some_and(|(at, wanted)| {
+                        series.as_ref().is_some_and(|series| series.gives(at, wanted))
+                    });
+                Ok(Said { as_given, attachments: attachments.clone(), ..said })
+            };
+            let changes: Vec<Said> =
+                event.overrides.iter().map(change).collect::<Result<_, Untranslated>>()?;
+            attachments.retain(|_| series.is_none());
+            (Vec::new(), changes)
         }
     };
     Ok(Translated { parts, changes, attachments })
@@ -103,8 +115,11 @@ impl Translation<'_> {
             changes.push(Said { cancelled: true, ..bare(master, Some(original)) });
         }
         for one in event.overrides.iter().filter(|one| one.occurrence.status != Status::Cancelled) {
-            let base = recurrence::given(&series, &one.recurrence_id, zone);
-            changes.push(self.change(one, &master.start, base.as_ref(), false)?);
+            let mut said = self.change(one, &master.start, false)?;
+            if let Some(base) = recurrence::given(&series, &one.recurrence_id, zone) {
+                said.as_given = difference::same(&self.body(&base)?, &self.body(&one.occurrence)?);
+            }
+            changes.push(said);
         }
         // RFC 5545 §3.8.5.2: beside the rule, each once.
         let mut beside: Vec<Timestamp> = recurrence
@@ -148,11 +163,12 @@ impl Translation<'_> {
             },
             refused: true,
         })?;
-        let singles = instances
-            .iter()
-            .filter_map(|instance| Some((instance.original, instance.single(event)?)));
+        let singles = instances.iter().filter_map(|one| Some((one, one.single(event)?)));
         singles
-            .map(|(original, single)| Ok(self.said(Some(original), &single, self.body(&single)?)))
+            .map(|(instance, single)| {
+                let said = self.said(Some(instance.original), &single, self.body(&single)?);
+                Ok(Said { as_given: instance.overridden.is_none(), ..said })
+            })
             .collect()
     }
 
@@ -169,14 +185,8 @@ impl Translation<'_> {
         Ok(vec![self.said(Some(original), master, self.body(master)?)])
     }
 
-    /// `base`: the occurrence as the series has it, where that is known.
-    fn change(
-        &self,
-        one: &Override,
-        start: &Moment,
-        base: Option<&Occurrence>,
-        cancels: bool,
-    ) -> Result<Said, Untranslated> {
+    /// `start`: of the series, which says what the occurrence is named by.
+    fn change(&self, one: &Override, start: &Moment, cancels: bool) -> Result<Said, Untranslated> {
         let original = recurrence::series_instant(&one.recurrence_id, start, &self.settings.zone);
         let Some(original) = original else {
             return Err(mailed("its RECURRENCE-ID is out of range"));
@@ -185,15 +195,12 @@ impl Translation<'_> {
         if said.cancelled || cancels {
             return Ok(said);
         }
-        let wanted = self.body(&one.occurrence)?;
-        let as_given = base.map(|base| self.body(base)).transpose()?;
-        let as_given = as_given.is_some_and(|base| difference::same(&base, &wanted));
-        Ok(Said { as_given, ..self.said(Some(original), &one.occurrence, wanted) })
+        Ok(self.said(Some(original), &one.occurrence, self.body(&one.occurrence)?))
     }
 
     fn body(&self, occurrence: &Occurrence) -> Result<EventBody, Untranslatable> {
         let Invites { zone, online_meetings, .. } = self.settings;
-        let zone_name = zone::windows_name(zone, self.now, self.now).unwrap_or("UTC");
+        let zone_name = windows_name(zone, self.now, self.now).unwrap_or("UTC");
         let settings = convert::Settings { zone, zone_name, online_meetings: *online_meetings };
         let mut content =
             Content::choose(self.found.html.as_deref(), self.found.text.as_deref(), occurrence);
@@ -230,6 +237,7 @@ fn bare(occurrence: &Occurrence, original: Option<Timestamp>) -> Said {
         schedule: String::new(),
         recurs: false,
         attendees: occurrence.attendees.clone(),
+        attachments: Vec::new(),
     }
 }
 
@@ -239,15 +247,46 @@ pub(super) fn schedule(content: &Value) -> String {
     invite::mark(&Value::from(times.to_vec()))
 }
 
-/// When the remembered series starts, as far as naming an occurrence depends on it.
-fn series_start(invite: &Invite) -> Option<Moment> {
-    let (_, series) =
-        invite.standing().find(|(part, wanted)| part.original.is_none() && wanted.recurs)?;
-    let body: EventBody = serde_json::from_value(series.content.clone()).ok()?;
-    let local: DateTime = body.start.date_time.parse().ok()?;
-    if body.is_all_day {
-        return Some(Moment::Date(local.date()));
+/// The series that is remembered.
+struct Series {
+    start: Moment,
+    body: EventBody,
+}
+
+impl Series {
+    fn of(invite: &Invite) -> Option<Series> {
+        let is_series =
+            |(part, wanted): &(&Part, &Wanted)| part.original.is_none() && wanted.recurs;
+        let (_, series) = invite.standing().find(is_series)?;
+        let body: EventBody = serde_json::from_value(series.content.clone()).ok()?;
+        let local: DateTime = body.start.date_time.parse().ok()?;
+        let start = match body.is_all_day {
+            true => Moment::Date(local.date()),
+            false => {
+                let (tzid, rules) = (body.start.time_zone.clone(), zone(&body.start.time_zone)?);
+                Moment::Zoned { local, zone: Zone { tzid, rules } }
+            }
+        };
+        Some(Series { start, body })
     }
-    let rules: TimeZone = zone::by_windows_name(&body.start.time_zone)?;
-    Some(Moment::Zoned { local, zone: Zone { tzid: body.start.time_zone, rules } })
+
+    /// Whether `wanted` is what it makes of that occurrence anyway.
+    fn gives(&self, original: Timestamp, wanted: &Value) -> bool {
+        let base = || {
+            let first: DateTime = self.body.start.date_time.parse().ok()?;
+            let last: DateTime = self.body.end.date_time.parse().ok()?;
+            let start = zone(&self.body.start.time_zone)?.to_datetime(original);
+            let end = start.checked_add(first.until(last).ok()?).ok()?;
+            let mut base = EventBody { recurrence: None, ..self.body.clone() };
+            base.start.date_time = start.to_string();
+            base.end.date_time = end.to_string();
+            let wanted: EventBody = serde_json::from_value(wanted.clone()).ok()?;
+            Some(difference::of_occurrence(Some(&base), &wanted).is_empty())
+        };
+        base().unwrap_or(false)
+    }
+}
+
+fn zone(windows: &str) -> Option<TimeZone> {
+    crate::graph::zone::by_windows_name(windows)
 }

@@ -168,7 +168,8 @@ fn asks_for_answers(occurrence: &Occurrence) -> bool {
         .attendees
         .iter()
         .filter(|attendee| organizer.as_ref().is_none_or(|key| attendee.address.key() != *key));
-    invited.filter_map(|attendee| attendee.rsvp).max().unwrap_or(true)
+    let mut invited = invited.peekable();
+    invited.peek().is_none() || !invited.all(|attendee| attendee.rsvp == Some(false))
 }
 
 /// Attendees in Graph's terms, one for one.
@@ -414,23 +415,25 @@ fn body(content: &Content<'_>, links: &[String]) -> ItemBody {
         }
         Content::Html(_) => {
             let added: String = links.map(|link| html_link(link)).collect();
-            // Before the end of the document, where it has one.
-            let end = ["</body", "</html"]
-                .iter()
-                .find_map(|tag| text.to_ascii_lowercase().rfind(tag))
-                .unwrap_or(text.len());
             if !added.is_empty() {
-                text.insert_str(end, &added);
+                before_the_end(&mut text, &added);
             }
             ItemBody { content_type: ContentType::Html, content: text }
         }
     }
 }
 
-/// A paragraph that names a link; only the web's are made clickable.
-fn html_link(link: &str) -> String {
-    let mut escaped = String::with_capacity(link.len());
-    for c in link.chars() {
+/// Puts HTML before the end of the document, where it has one.
+pub(super) fn before_the_end(html: &mut String, added: &str) {
+    let lower = html.to_ascii_lowercase();
+    let end = ["</body", "</html"].iter().find_map(|tag| lower.rfind(tag)).unwrap_or(html.len());
+    html.insert_str(end, added);
+}
+
+/// Text as HTML, of an element or of an attribute in quotes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -440,6 +443,12 @@ fn html_link(link: &str) -> String {
             other => escaped.push(other),
         }
     }
+    escaped
+}
+
+/// A paragraph that names a link; only the web's are made clickable.
+fn html_link(link: &str) -> String {
+    let escaped = escaped(link);
     let of_the_web = ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme));
     match of_the_web {
         true => format!("<p><a href=\"{escaped}\">{escaped}</a></p>"),

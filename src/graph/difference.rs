@@ -32,6 +32,11 @@ impl Patch {
         self.0.is_empty()
     }
 
+    /// Another text than the one that was translated.
+    pub fn set_body(&mut self, body: &ItemBody) {
+        self.0.insert("body".to_owned(), json!(body));
+    }
+
     /// Puts further attendees onto the list that it holds.
     pub fn add_attendees(&mut self, more: Vec<Attendee>) {
         if let Some(Value::Array(list)) = self.0.get_mut("attendees") {

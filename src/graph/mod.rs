@@ -10,6 +10,7 @@ pub mod difference;
 pub mod event;
 mod failure;
 mod mail;
+pub mod online_meeting;
 pub mod pace;
 pub mod resource;
 pub mod zone;

@@ -266,12 +266,24 @@ pub struct Event {
     pub is_cancelled: Option<bool>,
     #[serde(default)]
     pub is_online_meeting: Option<bool>,
+    /// Null where it is none.
+    #[serde(default)]
+    pub online_meeting: Option<OnlineMeeting>,
     #[serde(default)]
     pub has_attachments: Option<bool>,
     #[serde(default)]
     pub attendees: Vec<AttendeeAnswer>,
     #[serde(default)]
     pub single_value_extended_properties: Vec<ExtendedProperty>,
+}
+
+/// How an online meeting is joined, as far as we look at it (Graph: onlineMeetingInfo).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnlineMeeting {
+    /// Null until the meeting has been set up.
+    #[serde(default)]
+    pub join_url: Option<String>,
 }
 
 impl Event {

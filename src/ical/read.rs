@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use calcard::icalendar::{
-    ICalendar, ICalendarComponent, ICalendarComponentType as Component,
+    ICalendar, ICalendarComponent, ICalendarComponentType as Component, ICalendarParameter,
     ICalendarParameterName as Parameter, ICalendarProperty as Property, ICalendarValue as Value,
 };
 use calcard::{Entry, Parser};
@@ -204,7 +204,12 @@ fn recurrence_id(
         return Ok(None);
     };
     let entry = moment::single(vevent, &Property::RecurrenceId)?;
-    let and_future = entry.is_some_and(|entry| entry.has_parameter(&Parameter::Range));
+    // Quirk(rfc5546-4.4.5): its example leaves the name of the parameter out.
+    let and_future = entry.is_some_and(|entry| {
+        let names =
+            |param: &ICalendarParameter| param.name.as_str().eq_ignore_ascii_case("THISANDFUTURE");
+        entry.has_parameter(&Parameter::Range) || entry.params.iter().any(names)
+    });
     Ok(Some((rule::like(named, &occurrence.start), and_future)))
 }
 

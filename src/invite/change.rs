@@ -3,11 +3,12 @@
 //! RFC 5546 §3.2.2.3 and §3.2.5: an occurrence is named by its RECURRENCE-ID, and may be an event of
 //! its own or a date of a series.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Change, Goal, Invite, Part, Said, Shall, Version, Wanted, add, same_person};
+use super::{Change, Done, Goal, Invite, Part, Said, Shall, Version, Wanted, add, same_person};
 use crate::ical::Attendee;
 
 /// What the changes of one message came to.
@@ -53,9 +54,10 @@ enum Place<'i> {
 }
 
 fn place<'i>(invite: &'i mut Invite, said: &Said) -> Result<Place<'i>, &'static str> {
+    // What merely stood in for it, or was given up with its rule, says nothing of it any more.
     let own = invite.parts.iter().position(|part| {
-        let is_off = part.stands_in && matches!(part.goal, Goal::Cancelled);
-        part.original == said.original && !is_off
+        let stands = matches!(part.goal, Goal::Stand(_));
+        part.original == said.original && (stands || part.given.is_some())
     });
     let series = || {
         invite.parts.iter().position(|part| match &part.goal {
@@ -86,19 +88,10 @@ pub fn request(
     match place(invite, said)? {
         Place::Own(part) if version.is_newer_than(&part.version) => {
             let is_off = matches!(part.goal, Goal::Cancelled);
+            let (given, stands_in) = (part.given.clone(), part.stands_in);
             own(part, said, version.clone(), &invited, tally);
-            if let Some(content) = said.content.as_ref().filter(|_| is_off && !invited.is_empty()) {
-                tally.changed += 1;
-                let wanted = Wanted {
-                    content: content.clone(),
-                    schedule: said.schedule.clone(),
-                    recurs: said.recurs,
-                    attendees: invited,
-                    attachments: Vec::new(),
-                    occurrences: Default::default(),
-                };
-                let (given, stands_in) = (part.given.clone(), part.stands_in);
-                anew(invite, original, given, stands_in, version, wanted);
+            if is_off {
+                anew(invite, said, version, invited, (given, stands_in), tally);
             }
         }
         Place::Own(Part { goal: Goal::Stand(wanted), .. }) => {
@@ -106,72 +99,68 @@ pub fn request(
         }
         Place::Own(_) => {}
         Place::Dated(series, of) => {
-            let before = series.occurrences.get(&original);
-            let is_newer = version.is_newer_than(before.map_or(&of, |before| &before.version))
+            let before = series.occurrences.get(&original).cloned();
+            let said_before = before.as_ref().map_or(&of, |before| &before.version).clone();
+            // What comes with the whole is as new as the whole.
+            let is_newer = version.is_newer_than(&said_before)
                 || before.is_none() && version.arrived == of.arrived;
-            let shall = before.map(|before| before.shall.clone());
-            let (mut added, removed, standing) = match shall {
-                Some(Shall::TakePlace { content, added, removed }) => {
-                    (added, removed, Some(content))
-                }
-                Some(Shall::NotTakePlace) if !is_newer => return Ok(()),
+            match before.map_or_else(Shall::as_given, |before| before.shall) {
                 // Exchange never brings back what was removed from a series.
-                Some(Shall::NotTakePlace) => {
-                    let Some(content) = said.content.clone().filter(|_| !invited.is_empty()) else {
-                        return Ok(());
-                    };
-                    tally.changed += 1;
-                    let wanted = Wanted {
-                        content,
-                        schedule: said.schedule.clone(),
-                        recurs: said.recurs,
-                        attendees: invited,
-                        attachments: Vec::new(),
-                        occurrences: Default::default(),
-                    };
-                    anew(invite, original, None, true, version, wanted);
-                    return Ok(());
+                Shall::NotTakePlace if is_newer => {
+                    anew(invite, said, version, invited, (None, true), tally);
                 }
-                None => (Vec::new(), Vec::new(), Some(None)),
-            };
-            if said.cancelled {
-                if is_newer && standing.is_some() {
+                Shall::NotTakePlace => {}
+                _ if said.cancelled && is_newer => {
                     tally.cancelled += 1;
-                    series
-                        .occurrences
-                        .insert(original, Change { version, shall: Shall::NotTakePlace });
+                    let shall = Shall::NotTakePlace;
+                    series.occurrences.insert(original, Change { version, shall });
                 }
-                return Ok(());
-            }
-            // Who was taken off this one and is invited again is of the series again.
-            let mut removed = removed;
-            removed.retain(|out| !invited.iter().any(|one| one.address.same_mailbox(out)));
-            let of_the_series =
-                |one: &Attendee| series.attendees.iter().any(|all| same_person(all, one));
-            let beside: Vec<Attendee> =
-                invited.iter().filter(|one| !of_the_series(one)).cloned().collect();
-            let more = add(&mut added, &beside);
-            let content = match (is_newer, &standing) {
-                (true, Some(None)) if said.as_given => None,
-                (true, _) => said.content.clone(),
-                (false, Some(content)) => content.clone(),
-                (false, None) => return Ok(()),
-            };
-            let is_changed = standing.as_ref() != Some(&content);
-            if is_changed || more > 0 {
-                tally.changed += usize::from(is_changed);
-                tally.attendees += more;
-                let version = if is_newer {
-                    version
-                } else {
-                    before.map_or(of, |before| before.version.clone())
-                };
-                let shall = Shall::TakePlace { content, added, removed };
-                series.occurrences.insert(original, Change { version, shall });
+                _ if said.cancelled => {}
+                shall => {
+                    let version = if is_newer { version } else { said_before };
+                    let after = dated(&shall, series, said, is_newer, &invited, tally);
+                    if after != shall {
+                        series.occurrences.insert(original, Change { version, shall: after });
+                    }
+                }
             }
         }
     }
     Ok(())
+}
+
+/// What a date of a series that takes place shall be after a message about it.
+fn dated(
+    before: &Shall,
+    series: &Wanted,
+    said: &Said,
+    is_newer: bool,
+    invited: &[Attendee],
+    tally: &mut Tally,
+) -> Shall {
+    let mut after = before.clone();
+    let Shall::TakePlace { content, added, removed, attachments } = &mut after else {
+        return after;
+    };
+    // Who was taken off this one and is invited again is of the series again.
+    removed.retain(|out| !invited.iter().any(|one| one.address.same_mailbox(out)));
+    let of_the_series = |one: &Attendee| series.attendees.iter().any(|all| same_person(all, one));
+    let beside = invited.iter().filter(|one| !of_the_series(one)).cloned();
+    tally.attendees += add(added, &beside.collect::<Vec<_>>());
+    if is_newer {
+        for file in &said.attachments {
+            if !attachments.iter().any(|known| known.digest == file.digest) {
+                attachments.push(file.clone());
+            }
+        }
+        // A file reaches the attendees only with an update.
+        let is_given = said.as_given && content.is_none() && attachments.is_empty();
+        if !is_given && *content != said.content {
+            tally.changed += 1;
+            content.clone_from(&said.content);
+        }
+    }
+    after
 }
 
 /// A newer word on an occurrence that is an event of its own.
@@ -183,6 +172,11 @@ fn own(part: &mut Part, said: &Said, version: Version, invited: &[Attendee], tal
         }
         (Goal::Stand(wanted), content) => {
             tally.attendees += add(&mut wanted.attendees, invited);
+            for file in &said.attachments {
+                if !wanted.attachments.iter().any(|known| known.digest == file.digest) {
+                    wanted.attachments.push(file.clone());
+                }
+            }
             if let Some(content) = content.as_ref().filter(|content| **content != wanted.content) {
                 tally.changed += 1;
                 wanted.content.clone_from(content);
@@ -194,47 +188,60 @@ fn own(part: &mut Part, said: &Said, version: Version, invited: &[Attendee], tal
     part.version = version;
 }
 
-/// Another event for an occurrence whose own was cancelled, or that has none.
+/// Another event for an occurrence whose own was cancelled, or that has none. Nothing, if this message
+/// invites nobody to it.
 fn anew(
     invite: &mut Invite,
-    original: Timestamp,
-    given: Option<String>,
-    stands_in: bool,
+    said: &Said,
+    version: Version,
+    attendees: Vec<Attendee>,
+    (given, stands_in): (Option<String>, bool),
+    tally: &mut Tally,
+) {
+    let Some(content) = said.content.clone().filter(|_| !said.cancelled && !attendees.is_empty())
+    else {
+        return;
+    };
+    tally.changed += 1;
+    let wanted = Wanted {
+        content,
+        schedule: said.schedule.clone(),
+        recurs: said.recurs,
+        attendees,
+        attachments: said.attachments.clone(),
+        occurrences: BTreeMap::new(),
+    };
+    push(invite, said.original, (given, stands_in), version, wanted);
+}
+
+fn push(
+    invite: &mut Invite,
+    original: Option<Timestamp>,
+    (given, stands_in): (Option<String>, bool),
     version: Version,
     wanted: Wanted,
 ) {
     let generation = invite.next_generation();
-    let original = Some(original);
     invite.parts.retain(|part| part.original != original || part.is_owed());
-    let (goal, done) = (Goal::Stand(Box::new(wanted)), Default::default());
+    let (goal, done) = (Goal::Stand(Box::new(wanted)), Done::default());
     invite.parts.push(Part { original, generation, given, stands_in, version, goal, done });
 }
 
 /// Makes an event of its own of an occurrence that its series cannot have: it was removed before, or
 /// would come to lie over a neighbour.
 pub fn stand_in(invite: &mut Invite, original: Timestamp) {
-    let Some((_, series)) =
-        invite.standing_mut().find(|(_, one)| one.occurrences.contains_key(&original))
-    else {
-        return;
-    };
+    let is_it = |(_, one): &(&mut Done, &mut Wanted)| one.occurrences.contains_key(&original);
+    let Some((_, series)) = invite.standing_mut().find(is_it) else { return };
     let Some(Change { version, shall }) = series.occurrences.get_mut(&original) else { return };
     let attendees = shall.attendees(&series.attendees);
-    let Shall::TakePlace { content, .. } = std::mem::replace(shall, Shall::NotTakePlace) else {
-        return;
-    };
-    // As the series gives it, which gives it no more: nobody knows how it would be.
-    let Some(content) = content else { return };
+    let shall = std::mem::replace(shall, Shall::NotTakePlace);
+    // Without a content: as the series gives it, which gives it no more. Nobody knows how it would be.
+    let Shall::TakePlace { content: Some(content), attachments, .. } = shall else { return };
     let version = version.clone();
-    let wanted = Wanted {
-        schedule: String::new(),
-        recurs: false,
-        attendees,
-        attachments: series.attachments.clone(),
-        occurrences: Default::default(),
-        content,
-    };
-    anew(invite, original, None, true, version, wanted);
+    let attachments = series.attachments.iter().chain(&attachments).cloned().collect();
+    let (schedule, recurs, occurrences) = (String::new(), false, BTreeMap::new());
+    let wanted = Wanted { schedule, recurs, attendees, attachments, occurrences, content };
+    push(invite, Some(original), (None, true), version, wanted);
 }
 
 /// The whole occurrence, or those of its attendees who are listed.
@@ -267,10 +274,7 @@ pub fn cancel(
             if version.sequence < before.map_or(&of, |before| &before.version).sequence {
                 return Ok(());
             }
-            let shall = before.map_or(
-                Shall::TakePlace { content: None, added: Vec::new(), removed: Vec::new() },
-                |before| before.shall.clone(),
-            );
+            let shall = before.map_or_else(Shall::as_given, |before| before.shall.clone());
             let all = shall.attendees(&series.attendees);
             let shall = match shall {
                 Shall::NotTakePlace => return Ok(()),
@@ -278,7 +282,7 @@ pub fn cancel(
                     tally.cancelled += 1;
                     Shall::NotTakePlace
                 }
-                Shall::TakePlace { content, mut added, mut removed } => {
+                Shall::TakePlace { content, mut added, mut removed, attachments } => {
                     added.retain(|one| !listed(one));
                     let out = series.attendees.iter().filter(|one| listed(one));
                     for one in out {
@@ -286,7 +290,7 @@ pub fn cancel(
                             removed.push(one.address.clone());
                         }
                     }
-                    let shall = Shall::TakePlace { content, added, removed };
+                    let shall = Shall::TakePlace { content, added, removed, attachments };
                     tally.removed +=
                         all.len().saturating_sub(shall.attendees(&series.attendees).len());
                     shall

@@ -27,7 +27,7 @@
 
 use super::change::{self, Tally};
 use super::{
-    Attached, Goal, Invite, Part, Said, Translated, Untranslated, Version, Wanted, Way, add,
+    Attached, Goal, Invite, Part, Said, Shall, Translated, Untranslated, Version, Wanted, Way, add,
     same_person,
 };
 use crate::account::{Account, Address};
@@ -71,13 +71,28 @@ impl Known<'_> {
         Version { sequence, dtstamp, arrived: self.arrived.to_owned() }
     }
 
-    /// Of those listed, whom this mail goes to: the envelope is the delivery set.
-    fn invited(&self, listed: &[Attendee]) -> Vec<Attendee> {
+    /// Of those listed, whom this mail goes to, as the envelope is the delivery set; but not whom a newer
+    /// CANCEL took off.
+    fn invited(&self, listed: &[Attendee], version: &Version) -> Vec<Attendee> {
+        let removed = self.standing().map_or(&[][..], |invite| &invite.removed);
         let invited = |one: &&Attendee| {
+            let is_out = |(out, by): &(Address, Version)| {
+                out.same_mailbox(&one.address) && !version.is_newer_than(by)
+            };
             self.recipients.iter().any(|to| one.address.same_mailbox(to))
                 && !self.account.may_send_as(&one.address)
+                && !removed.iter().any(is_out)
         };
         listed.iter().filter(invited).cloned().collect()
+    }
+
+    /// Whom the whole is for, by this mail.
+    fn fresh(&self) -> Vec<Attendee> {
+        let master = self.message.event.master.as_ref();
+        let invited = |master: &Occurrence| {
+            self.invited(&master.attendees, &Version::of(master, self.arrived))
+        };
+        master.map(invited).unwrap_or_default()
     }
 
     fn standing(&self) -> Option<&Invite> {
@@ -109,6 +124,7 @@ impl Known<'_> {
                 version: Version::of(said, self.arrived),
                 decided: self.arrived.to_owned(),
                 mail_to: self.recipients.to_vec(),
+                removed: Vec::new(),
                 parts: Vec::new(),
             });
         }
@@ -136,8 +152,15 @@ impl Known<'_> {
     fn decision(&self, mut invite: Invite, why: String) -> Decision {
         let mut reached = invite.attendees();
         add(&mut reached, &self.invite.map(Invite::attendees).unwrap_or_default());
+        // Who was taken off does not hear of what was before that.
+        let version = self.spokesman().map(|said| Version::of(said, self.arrived));
+        let is_past = |(out, by): &(Address, Version), to: &Address| {
+            out.same_mailbox(to) && version.as_ref().is_some_and(|this| !this.is_newer_than(by))
+        };
         let is_reached = |to: &&Address| {
-            reached.iter().any(|one| one.address.same_mailbox(to)) || self.account.may_send_as(to)
+            reached.iter().any(|one| one.address.same_mailbox(to))
+                || invite.removed.iter().any(|one| is_past(one, to))
+                || self.account.may_send_as(to)
         };
         let others = self.recipients.iter().filter(|to| !is_reached(to));
         let mail_to: Vec<Address> = others.cloned().collect();
@@ -152,6 +175,8 @@ pub fn decide(known: &Known<'_>) -> Decision {
     match known.spokesman().and_then(|said| said.organizer.as_ref()) {
         Some(organizer) if known.account.may_send_as(organizer) => {}
         Some(_) => return known.mail("the account is not the organizer"),
+        // Quirk(hand-made): a CANCEL without ORGANIZER, of an event that is the account's.
+        None if known.standing().is_some() => {}
         None => return known.mail("it names no organizer"),
     }
     if let Some(invite) = known.invite {
@@ -200,19 +225,20 @@ fn request(known: &Known<'_>, translated: &Translated) -> Decision {
     let master = known.message.event.master.as_ref();
     if let Some(master) = master {
         let version = Version::of(master, known.arrived);
-        why = Some(restate(&mut invite, translated, version));
+        why = Some(restate(&mut invite, translated, &master.attendees, version));
     }
+    // Those whom the whole is for are on all of it.
+    let fresh = known.fresh();
+    invite.removed.retain(|(out, _)| !fresh.iter().any(|one| one.address.same_mailbox(out)));
+    let joined = invite.standing_mut().map(|(_, one)| add(&mut one.attendees, &fresh));
+    tally.attendees += joined.max().unwrap_or(0);
     for said in &translated.changes {
         let version = known.version(said);
-        let invited = known.invited(&said.attendees);
+        let invited = known.invited(&said.attendees, &version);
         if let Err(why) = change::request(&mut invite, said, version, invited, &mut tally) {
             return known.cannot(why);
         }
     }
-    // Those whom the whole is for are on all of it.
-    let fresh = master.map(|master| known.invited(&master.attendees)).unwrap_or_default();
-    tally.attendees +=
-        invite.standing_mut().map(|(_, one)| add(&mut one.attendees, &fresh)).max().unwrap_or(0);
     let why = match (why, tally.is_empty()) {
         (Some(Restated::Updated(why)), _) => format!("{why}{tally}"),
         (Some(Restated::Same(why)), true) => format!("nothing to change: {why}"),
@@ -232,7 +258,12 @@ enum Restated {
 }
 
 /// Takes over what a message says of the whole.
-fn restate(invite: &mut Invite, translated: &Translated, version: Version) -> Restated {
+fn restate(
+    invite: &mut Invite,
+    translated: &Translated,
+    listed: &[Attendee],
+    version: Version,
+) -> Restated {
     if !version.is_newer_than(&invite.version) {
         return Restated::Same(format!("SEQUENCE {} is older", version.sequence));
     }
@@ -246,6 +277,7 @@ fn restate(invite: &mut Invite, translated: &Translated, version: Version) -> Re
         match invite.parts.iter_mut().rfind(|part| part.original == said.original) {
             // What was said of it before is said again; what was changed since stays so.
             Some(part) if part.given.as_ref() == Some(&mark) => {}
+            Some(part) if said.as_given && was_changed(part) => part.given = Some(mark),
             Some(Part { goal: Goal::Stand(wanted), given, version: of, .. }) => {
                 changed = true;
                 *given = Some(mark);
@@ -280,9 +312,17 @@ fn restate(invite: &mut Invite, translated: &Translated, version: Version) -> Re
         if is_over && !matches!(part.goal, Goal::Cancelled) {
             changed = true;
             part.goal = Goal::Cancelled;
+            part.given = None;
         }
     }
     for (_, wanted) in invite.standing_mut() {
+        for one in &mut wanted.attendees {
+            let said = listed.iter().find(|said| same_person(said, one));
+            if let Some(said) = said.filter(|said| said.role != one.role) {
+                changed = true;
+                one.role = said.role;
+            }
+        }
         for file in &translated.attachments {
             if is_new(file, &wanted.attachments, again) {
                 changed = true;
@@ -303,6 +343,14 @@ fn restate(invite: &mut Invite, translated: &Translated, version: Version) -> Re
     }
 }
 
+/// Whether a single event of a series that is spread was changed or cancelled on its own.
+fn was_changed(part: &Part) -> bool {
+    part.given.as_ref().is_some_and(|given| match &part.goal {
+        Goal::Stand(wanted) => super::mark(&wanted.content) != *given,
+        Goal::Cancelled => true,
+    })
+}
+
 /// Quirk(ats): one mail for each attendee, each with a file of that name made anew, is one file.
 fn is_new(file: &Attached, known: &[Attached], again: bool) -> bool {
     !known.iter().any(|one| one.digest == file.digest || again && one.name == file.name)
@@ -310,8 +358,18 @@ fn is_new(file: &Attached, known: &[Attached], again: bool) -> bool {
 
 fn create(known: &Known<'_>, translated: &Translated) -> Decision {
     let master = known.message.event.master.as_ref();
-    let mut attendees = master.map(|master| known.invited(&master.attendees)).unwrap_or_default();
-    let of_occurrences = translated.changes.iter().flat_map(|said| known.invited(&said.attendees));
+    if let (Some(master), Some(invite)) = (master, known.invite) {
+        let version = Version::of(master, known.arrived);
+        // RFC 5546 §4.2.9: what is older than the CANCEL brings nothing back.
+        if !version.is_newer_than(&invite.version) {
+            let (is, than) = (version.sequence, invite.version.sequence);
+            let why = format!("nothing to make: SEQUENCE {is} is older than the CANCEL's {than}");
+            return known.decision(invite.clone(), why);
+        }
+    }
+    let mut attendees = known.fresh();
+    let said = translated.parts.iter().chain(&translated.changes);
+    let of_occurrences = said.flat_map(|said| known.invited(&said.attendees, &known.version(said)));
     let mut everybody = attendees.clone();
     add(&mut everybody, &of_occurrences.collect::<Vec<_>>());
     let Some(said) = known.spokesman().filter(|_| !everybody.is_empty()) else {
@@ -327,18 +385,19 @@ fn create(known: &Known<'_>, translated: &Translated) -> Decision {
         version: version.clone(),
         decided: known.arrived.to_owned(),
         mail_to: Vec::new(),
+        removed: Vec::new(),
         parts: owed.into_iter().flatten().collect(),
     };
     let files = &translated.attachments;
     for said in &translated.parts {
         let mut attendees = attendees.clone();
-        add(&mut attendees, &known.invited(&said.attendees));
+        add(&mut attendees, &known.invited(&said.attendees, &version));
         invite.parts.push(part(said, version.clone(), generation, attendees, files.clone()));
     }
     let mut tally = Tally::default();
     for said in &translated.changes {
         let version = known.version(said);
-        let invited = known.invited(&said.attendees);
+        let invited = known.invited(&said.attendees, &version);
         if translated.parts.is_empty() {
             add(&mut attendees, &invited);
             let mut one = part(said, version, generation, invited, files.clone());
@@ -358,7 +417,11 @@ fn create(known: &Known<'_>, translated: &Translated) -> Decision {
         n => format!("{n} events, "),
     };
     tally.attendees = 0;
-    let why = format!("create{again}: {events}{} attendees{tally}", everybody.len());
+    let people = match everybody.len() {
+        1 => "1 attendee".to_owned(),
+        n => format!("{n} attendees"),
+    };
+    let why = format!("create{again}: {events}{people}{tally}");
     known.decision(invite, why)
 }
 
@@ -398,7 +461,7 @@ fn further(known: &Known<'_>, translated: &Translated) -> Decision {
     let mut attendees = 0;
     for said in &translated.parts {
         let version = known.version(said);
-        let fresh = known.invited(&said.attendees);
+        let fresh = known.invited(&said.attendees, &version);
         let known_part = invite.parts.iter_mut().find(|part| part.original == said.original);
         match known_part.map(|part| (&mut part.goal, &part.version)) {
             Some((Goal::Stand(wanted), _)) => attendees += add(&mut wanted.attendees, &fresh),
@@ -421,6 +484,18 @@ fn further(known: &Known<'_>, translated: &Translated) -> Decision {
         (n, _) => format!("add: events +{n}"),
     };
     known.decision(invite, why)
+}
+
+/// Everybody who shall be on any of it.
+fn wanted_people(invite: &Invite) -> Vec<Attendee> {
+    let mut people = Vec::new();
+    for (_, wanted) in invite.standing() {
+        add(&mut people, &wanted.attendees);
+        for change in wanted.occurrences.values() {
+            add(&mut people, &change.shall.attendees(&[]));
+        }
+    }
+    people
 }
 
 /// RFC 5546 §3.2.5.
@@ -463,12 +538,21 @@ fn cancel(known: &Known<'_>, translated: &Translated) -> Decision {
         }
         "cancel".to_owned()
     } else {
-        let before = invite.standing().map(|(_, wanted)| wanted.attendees.len()).max().unwrap_or(0);
+        let before = wanted_people(&invite);
         for (_, wanted) in invite.standing_mut() {
             wanted.attendees.retain(|one| !listed(one));
+            for change in wanted.occurrences.values_mut() {
+                if let Shall::TakePlace { added, .. } = &mut change.shall {
+                    added.retain(|one| !listed(one));
+                }
+            }
         }
-        let after = invite.standing().map(|(_, wanted)| wanted.attendees.len()).max().unwrap_or(0);
-        format!("attendees -{}", before - after)
+        let out: Vec<Attendee> = before.iter().filter(|one| listed(one)).cloned().collect();
+        for one in &out {
+            invite.removed.retain(|(known, _)| !known.same_mailbox(&one.address));
+            invite.removed.push((one.address.clone(), version.clone()));
+        }
+        format!("attendees -{}", out.len())
     };
     invite.version = version;
     known.decision(invite, why)
@@ -479,7 +563,7 @@ mod tests {
     use super::*;
     use crate::account::{AccountId, Profile, Standing};
     use crate::ical;
-    use crate::invite::{Done, EventRef, Shall};
+    use crate::invite::{Done, EventRef};
 
     const ADELE: &str = "adele.vance@contoso.example";
     const KIM: &str = "kim.akers@fabrikam.example";
@@ -531,6 +615,7 @@ mod tests {
             schedule: content.chars().take(3).collect(),
             recurs: true,
             attendees: occurrence.attendees.clone(),
+            attachments: vec![],
         };
         let event = &message.event;
         let occurrence = |one: &ical::Override| match &one.recurrence_id {
@@ -714,6 +799,7 @@ mod tests {
             content: Some(content.into()),
             added: vec![],
             removed: vec![],
+            attachments: vec![],
         };
         assert_eq!(occurrences(&moved), [take_place("eleven")]);
         let known = done(moved.invite.unwrap());
@@ -772,7 +858,7 @@ mod tests {
     fn an_occurrence_without_its_series_is_an_event_of_its_own() {
         let request = message("REQUEST", 0, &[KIM], ID);
         let decision = run(None, "m1", &[KIM], &request, "eleven");
-        assert_eq!(decision.why, "create: 1 attendees");
+        assert_eq!(decision.why, "create: 1 attendee");
         let known = done(decision.invite.unwrap());
         let cancel = message("CANCEL", 1, &[KIM], &format!("{ID}STATUS:CANCELLED\r\n"));
         let decision = run(Some(&known), "m2", &[KIM], &cancel, "");

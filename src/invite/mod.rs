@@ -3,7 +3,7 @@
 //! An invite is known by (account, UID). Its [`Invite`] holds [`Part`]s, each of which is one event in
 //! the mailbox: mostly one, the event or the whole series; more where occurrences need an event of their
 //! own. A part has a [`Goal`], what its event shall be, and [`Done`], what is known to stand in the
-//! mailbox. A message changes the goals, by [`decide`]; `plan` finds the next call that brings the
+//! mailbox. A message changes the goals, by [`decide()`]; `plan` finds the next call that brings the
 //! mailbox nearer to them; `execute` makes the call and writes down what it did. So a crash between any
 //! two of these costs nothing: the goal is on disk, and what is left to do is the difference.
 //!
@@ -35,6 +35,9 @@ pub struct Invite {
     pub decided: String,
     /// Whom that mail goes to, as the event does not reach them.
     pub mail_to: Vec<Address>,
+    /// Who was taken off the whole, and by which message: an older one does not bring them back.
+    #[serde(default)]
+    pub removed: Vec<(Address, Version)>,
     pub parts: Vec<Part>,
 }
 
@@ -152,10 +155,19 @@ pub enum Shall {
         /// Who is invited to this one beside those of the series, and who of them is not.
         added: Vec<Attendee>,
         removed: Vec<Address>,
+        /// Files that hang on this one alone.
+        #[serde(default)]
+        attachments: Vec<Attached>,
     },
 }
 
 impl Shall {
+    /// As the series has it.
+    fn as_given() -> Shall {
+        let (added, removed, attachments) = (Vec::new(), Vec::new(), Vec::new());
+        Shall::TakePlace { content: None, added, removed, attachments }
+    }
+
     /// Who is invited to the occurrence, of the series' `attendees` and beside them.
     pub fn attendees(&self, attendees: &[Attendee]) -> Vec<Attendee> {
         match self {
@@ -243,6 +255,8 @@ pub struct OccurrenceDone {
     pub content: Option<Value>,
     /// A list of its own; `None`: that of the series.
     pub attendees: Option<Vec<Attendee>>,
+    #[serde(default)]
+    pub attachments: Vec<Attached>,
     /// It does not take place.
     pub cancelled: bool,
 }
@@ -281,6 +295,8 @@ pub struct Said {
     pub schedule: String,
     pub recurs: bool,
     pub attendees: Vec<Attendee>,
+    /// Files for a single occurrence.
+    pub attachments: Vec<Attached>,
 }
 
 /// Why a message has no translation.

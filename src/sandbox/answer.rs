@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::aadsts::{Ids, Refusal};
 use super::request::client_request_id;
+use super::upload_routes;
 use super::world::World;
 
 /// What one request is called in headers, error bodies and the journal (a request extension).
@@ -95,9 +96,9 @@ pub fn graph_error_body(ids: &RequestIds, code: &str, message: &str) -> Value {
     }})
 }
 
-/// Whether a path belongs to Graph rather than to Entra.
+/// Whether a path belongs to Graph, uploads included, rather than to Entra.
 pub fn is_graph(path: &str) -> bool {
-    ["/v1.0/", "/beta/"].iter().any(|version| path.starts_with(version))
+    ["/v1.0/", "/beta/", upload_routes::PREFIX].iter().any(|version| path.starts_with(version))
 }
 
 /// What neither Graph nor Entra knows.

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::attachment::Attachment;
 use super::event::{Content, Unfit};
 use super::item_id::{GlobalObjectId, IdForm, ItemId, change_key};
 use super::odata::ODataError;
@@ -117,15 +118,6 @@ impl Answer {
             Answer::Declined => "declined",
         }
     }
-}
-
-#[derive(Debug, Clone)]
-pub struct Attachment {
-    pub number: u64,
-    /// As posted, without its bytes.
-    pub properties: Map<String, Value>,
-    pub bytes: Arc<[u8]>,
-    pub modified: Timestamp,
 }
 
 /// An event, or one occurrence of it.

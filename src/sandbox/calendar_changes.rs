@@ -13,9 +13,10 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::attachment::{Attachment, Posted};
 use super::calendar::{
-    Answer, Attachment, Book, Calendar, DEFAULT_CALENDAR, EVENTS_MAX, Event, OCTETS_MAX, Response,
-    Role, Shown, Transaction, full, invalid, item, not_found, single,
+    Answer, Book, Calendar, DEFAULT_CALENDAR, EVENTS_MAX, Event, OCTETS_MAX, Response, Role, Shown,
+    Transaction, full, invalid, item, not_found, single,
 };
 use super::event::{Content, Unfit};
 use super::invitations::{self, Kind, Update};
@@ -348,16 +349,9 @@ impl<'a> Locked<'a> {
         Ok(())
     }
 
-    pub fn attach(
-        &mut self,
-        target: &Shown,
-        properties: Map<String, Value>,
-        bytes: Vec<u8>,
-    ) -> Result<Attachment, ODataError> {
-        self.room(bytes.len())?;
-        let modified = self.world.clock.now();
-        let number = self.book.number();
-        let attachment = Attachment { number, properties, bytes: bytes.into(), modified };
+    pub fn attach(&mut self, target: &Shown, posted: Posted) -> Result<Attachment, ODataError> {
+        self.room(posted.bytes.len())?;
+        let attachment = posted.numbered(self.book.number(), self.world.clock.now());
         let mut event = Event::clone(&target.event);
         self.touch(&mut event);
         event.octets += attachment.bytes.len();

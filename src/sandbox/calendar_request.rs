@@ -23,7 +23,7 @@ use super::calendar_changes::Locked;
 use super::event::Unfit;
 use super::event_json::{Frame, collection};
 use super::event_query::{Prefer, Query};
-use super::odata::ODataError;
+use super::odata::{self, ODataError};
 use super::request::Origin;
 use super::schema::{self, Body, Violation};
 use super::user;
@@ -91,7 +91,7 @@ impl FromRequestParts<Arc<World>> for Asked {
     }
 }
 
-async fn parameters(parts: &mut Parts, world: &Arc<World>) -> HashMap<String, String> {
+pub(super) async fn parameters(parts: &mut Parts, world: &Arc<World>) -> HashMap<String, String> {
     let Ok(found) = RawPathParams::from_request_parts(parts, world).await else {
         return HashMap::new();
     };
@@ -138,17 +138,8 @@ impl Asked {
         }
     }
 
-    /// RFC 9110 §13.1.1, with Exchange's code.
     pub fn check_match(&self, target: &Shown) -> Result<(), ODataError> {
-        let Some(wanted) = &self.if_match else { return Ok(()) };
-        let current = format!("W/\"{}\"", target.change_key());
-        if wanted.trim() == "*" || wanted.split(',').any(|etag| etag.trim() == current) {
-            return Ok(());
-        }
-        let status = StatusCode::PRECONDITION_FAILED;
-        let text = "The send or update operation could not be performed because the change key \
-                    passed in the request does not match the current change key for the item.";
-        Err(ODataError::new(status, "ErrorIrresolvableConflict", text))
+        odata::check_match(self.if_match.as_deref(), &format!("W/\"{}\"", target.change_key()))
     }
 
     /// The body, read against its schema. Actions take none, too.
@@ -220,20 +211,9 @@ impl Asked {
             }
         }
         let to = skip.saturating_add(page.len());
-        let next = (all.len() > to).then(|| self.next(to)).flatten();
+        let next = (all.len() > to).then(|| odata::next_link(&self.url, to)).flatten();
         let count = count.then_some(all.len());
         Ok(self.answer(StatusCode::OK, collection(page, count, next)))
-    }
-
-    fn next(&self, skip: usize) -> Option<String> {
-        let mut url = reqwest::Url::parse(&self.url).ok()?;
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .filter(|(name, _)| !name.eq_ignore_ascii_case("$skip"))
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs).append_pair("$skip", &skip.to_string());
-        Some(url.into())
     }
 }
 

@@ -1,8 +1,7 @@
 //! Graph's calendar over HTTP: events, their actions and attachments, calendars, time zones.
 //!
 //! Source: Graph v1.0, `/me` and `/users/{id}`. Each route reads and checks the request and leaves
-//! the rest to [`super::calendar`]. Attachments of 3 MB and more (upload sessions) are not here yet:
-//! 501.
+//! the rest to [`super::calendar`]. Attachments of 3 MB and more are in [`super::upload_routes`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +12,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::attachment::Posted;
 use super::calendar::{self, Answer, Shown};
 use super::calendar_request::Asked;
 use super::event::Unfit;
@@ -27,9 +25,6 @@ use super::schema::Body;
 use super::user;
 use super::world::World;
 use super::zones;
-
-/// Documented: an attachment in one request is under 3 MB.
-const ATTACHMENT_OCTETS_MAX: usize = 3 * 1024 * 1024;
 
 pub fn router() -> Router<Arc<World>> {
     let mut router = Router::new();
@@ -46,7 +41,6 @@ pub fn router() -> Router<Arc<World>> {
                 .route(&format!("{one}/tentativelyAccept"), post(tentatively_accept))
                 .route(&format!("{one}/decline"), post(decline))
                 .route(&format!("{one}/attachments"), get(attachments).post(attach))
-                .route(&format!("{one}/attachments/createUploadSession"), post(not_built))
                 .route(&format!("{one}/attachments/{{attachment}}"), get(attachment).delete(detach))
                 .route(&format!("{mailbox}{container}/calendarView"), get(calendar_view));
         }
@@ -183,22 +177,11 @@ async fn attachments(asked: Asked) -> Result<Response, ODataError> {
 }
 
 async fn attach(asked: Asked, octets: Bytes) -> Result<Response, ODataError> {
-    let mut body = asked.body(Body::Attachment, &octets)?;
-    let kind = body.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
-    if !kind.ends_with("fileAttachment") {
-        return Err(not_built().await);
-    }
-    let bytes = body.remove("contentBytes").unwrap_or_default();
-    let bytes = STANDARD.decode(bytes.as_str().unwrap_or_default()).map_err(Unfit::shape)?;
-    if bytes.len() >= ATTACHMENT_OCTETS_MAX {
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        let text = "Request Entity Too Large";
-        return Err(ODataError::new(status, "RequestEntityTooLarge", text));
-    }
+    let posted = Posted::read(asked.body(Body::Attachment, &octets)?)?;
     let attached = {
         let mut calendars = asked.writer()?;
         let target = asked.target(&calendars)?;
-        calendars.attach(&target, body, bytes)?
+        calendars.attach(&target, posted)?
     };
     Ok(asked.answer(StatusCode::CREATED, asked.frame().attachment(&attached)))
 }
@@ -221,11 +204,6 @@ async fn detach(asked: Asked) -> Result<StatusCode, ODataError> {
     let target = asked.target(&calendars)?;
     calendars.detach(&target, number)?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn not_built() -> ODataError {
-    let text = "The sandbox takes file attachments under 3 MB only.";
-    ODataError::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", text)
 }
 
 async fn calendars(asked: Asked) -> Response {

@@ -139,10 +139,12 @@ async fn world(State(world): State<Arc<World>>) -> Json<Value> {
 /// Forgets what happened; tokens, consents, switches and the clock stay.
 async fn reset(State(world): State<Arc<World>>) -> StatusCode {
     world.faults.set(Script::default());
+    world.faults.forget_late().await;
     world.journal.clear();
     world.throttle.clear();
     world.mail.clear();
     world.calendar.clear();
+    world.uploads.clear();
     world.ledger.clear();
     StatusCode::NO_CONTENT
 }

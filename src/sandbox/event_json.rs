@@ -3,11 +3,10 @@
 //! Source: Graph `event`, `attendee`, `responseStatus`, `fileAttachment`, `calendar`. Times are shown
 //! in UTC with seven digits unless the client prefers a zone; bodies as HTML unless it prefers text.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::calendar::{Attachment, Calendar, DEFAULT_CALENDAR, Role, Shown};
+use super::attachment::Attachment;
+use super::calendar::{Calendar, DEFAULT_CALENDAR, Role, Shown};
 use super::event::{Attendee, Content, WallTime};
 use super::event_query::{Prefer, Query, is_of_a_master};
 use super::item_id::{IdForm, ItemId, change_key};
@@ -206,19 +205,7 @@ impl Frame<'_> {
     }
 
     pub fn attachment(&self, attachment: &Attachment) -> Value {
-        let mut properties = attachment.properties.clone();
-        let id = ItemId::of(self.owner.object_id, attachment.number);
-        let mut put = |name: &str, value: Value| {
-            properties.insert(name.to_owned(), value);
-        };
-        put("@odata.type", "#microsoft.graph.fileAttachment".into());
-        put("@odata.mediaContentType", "application/octet-stream".into());
-        put("id", id.text(self.prefer.ids).into());
-        put("size", attachment.bytes.len().into());
-        put("lastModifiedDateTime", attachment.modified.to_string().into());
-        put("contentBytes", STANDARD.encode(&attachment.bytes).into());
-        properties.entry("isInline").or_insert(false.into());
-        Value::Object(properties)
+        Value::Object(attachment.to_json(self.owner.object_id, self.prefer.ids))
     }
 
     pub fn calendar(&self, calendar: &Calendar) -> Value {
@@ -294,7 +281,7 @@ fn bodies(content: &Content, number: u64) -> (String, String) {
     }
 }
 
-fn as_html(text: &str) -> String {
+pub(super) fn as_html(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(
         "<html><body><div class=\"PlainText\">{}</div></body></html>",
@@ -303,7 +290,7 @@ fn as_html(text: &str) -> String {
 }
 
 /// Good enough for a preview.
-fn without_tags(html: &str) -> String {
+pub(super) fn without_tags(html: &str) -> String {
     let mut inside = false;
     let text: String = html
         .chars()

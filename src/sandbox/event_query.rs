@@ -123,13 +123,13 @@ fn is_start(order: &str) -> bool {
     ["start/datetime", "start/datetime asc"].contains(&order.trim().to_ascii_lowercase().as_str())
 }
 
-fn bad_query(option: &str) -> ODataError {
+pub(super) fn bad_query(option: &str) -> ODataError {
     let option: String = option.chars().take(100).collect();
     let text = format!("The query specified in the URI is not valid: '{option}'.");
     ODataError::bad_request("RequestBroker--ParseUri", text)
 }
 
-fn bad_filter() -> ODataError {
+pub(super) fn bad_filter() -> ODataError {
     let text = "The query filter contains one or more invalid nodes.";
     ODataError::bad_request("ErrorInvalidUrlQueryFilter", text)
 }
@@ -141,21 +141,21 @@ fn bad_window() -> ODataError {
 }
 
 /// ISO 8601; without an offset it is UTC.
-fn instant(text: &str) -> Option<Timestamp> {
+pub(super) fn instant(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let local = || text.parse::<DateTime>().ok().and_then(|at| TimeZone::UTC.to_timestamp(at).ok());
     text.parse().ok().or_else(local)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Word(String),
     /// A literal in quotes, two of which stand for one.
     Text(String),
     Sign(char),
 }
 
-fn tokens(text: &str) -> Option<Vec<Token>> {
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {

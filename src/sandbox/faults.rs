@@ -15,6 +15,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::Frame;
+use jiff::{SignedDuration, Timestamp};
 
 use super::aadsts::{Ids, Refusal};
 use super::answer::{RequestIds, graph_error, is_graph};
@@ -27,18 +28,68 @@ use super::world::World;
 /// An answer of the sandbox is never larger.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
-#[derive(Debug, Default)]
-pub struct Faults(Mutex<Running>);
+#[derive(Default)]
+pub struct Faults {
+    running: Mutex<Running>,
+    /// Effects that come after their answers. Whoever looks waits for what is due.
+    late: tokio::sync::Mutex<Vec<Late>>,
+}
+
+/// An effect, and the earliest time of it by the sandbox's clock.
+struct Late {
+    due: Timestamp,
+    effect: Pin<Box<dyn Future<Output = Response> + Send>>,
+}
+
+/// Effects that are waited for at the same time.
+const LATE_MAX: usize = 10_000;
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Faults").field(&self.running).finish()
+    }
+}
 
 impl Faults {
-    /// Puts a script in place of the one before; counting starts anew.
+    /// Puts a script in place of the one before; counting starts anew. What is late still comes.
     pub fn set(&self, script: Script) {
         *self.running() = Running::new(script);
     }
 
     pub fn running(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What is late never comes.
+    pub async fn forget_late(&self) {
+        self.late.lock().await.clear();
+    }
+
+    async fn defer(&self, due: Timestamp, effect: impl Future<Output = Response> + Send + 'static) {
+        let mut late = self.late.lock().await;
+        late.push(Late { due, effect: Box::pin(effect) });
+        // One too many is early rather than lost.
+        if late.len() > LATE_MAX {
+            let _ = tokio::spawn(late.remove(0).effect).await;
+        }
+    }
+
+    /// Lets the late effects happen that are due by now, in their order.
+    async fn catch_up(&self, now: Timestamp) {
+        let mut late = self.late.lock().await;
+        late.sort_by_key(|one| one.due);
+        while late.first().is_some_and(|one| one.due <= now) {
+            // A task of its own: who looks may hang up, the effect goes on.
+            let _ = tokio::spawn(late.remove(0).effect).await;
+        }
+    }
+}
+
+/// Middleware around everything: nobody sees the world without what should have happened by now. An
+/// effect needs no timer: what nobody looks at might as well have happened.
+pub async fn catch_up(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
+    world.faults.catch_up(world.clock.now()).await;
+    next.run(request).await
 }
 
 /// Middleware.
@@ -71,6 +122,14 @@ pub async fn interpose(State(world): State<Arc<World>>, request: Request, next: 
             Act::RevokeTokens => world.identity.revoke(user, false),
             act => ending = Some((act.name(), act)),
         }
+    }
+    if let Some((name, Act::AnswerThenAct(late))) = &ending {
+        let after = SignedDuration::from_secs(late.after_seconds.into());
+        let due = now.checked_add(after).unwrap_or(Timestamp::MAX);
+        world.faults.defer(due, next.run(request)).await;
+        let mut answer = scene.answer(&late.answer);
+        answer.extensions_mut().insert(Fault { name, unanswered: false });
+        return answer;
     }
     let Some((name, act)) = ending else {
         let mut answer = next.run(request).await;
@@ -121,7 +180,7 @@ impl Scene {
             }
             Act::Truncate => (truncate(next.run(request).await).await, false),
             // Done before the end already.
-            Act::DelayMs(_) | Act::ExpireTokens | Act::RevokeTokens => {
+            Act::AnswerThenAct(_) | Act::DelayMs(_) | Act::ExpireTokens | Act::RevokeTokens => {
                 (next.run(request).await, false)
             }
         }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub struct ItemId {
     /// Object id of the mailbox's user: ids are of one mailbox.
     pub mailbox: Uuid,
-    /// Counts events, calendars and attachments alike.
+    /// Counts events, calendars and their attachments alike; likewise mails, folders and theirs.
     pub number: u64,
     /// The original date of an occurrence of a series.
     pub date: Option<Date>,
@@ -57,10 +57,20 @@ impl ItemId {
     }
 
     pub fn read(text: &str) -> Option<ItemId> {
+        ItemId::read_form(text).map(|(id, _)| id)
+    }
+
+    /// The same, and which of the forms it is in.
+    pub fn read_form(text: &str) -> Option<(ItemId, IdForm)> {
         let octets = URL_SAFE.decode(text.strip_prefix("AAMk")?).ok()?;
-        let known = [DEFAULT, IMMUTABLE]
-            .iter()
-            .any(|(prefix, length)| octets.starts_with(prefix) && octets.len() == *length);
+        let is = |(prefix, length): ([u8; 6], usize)| {
+            octets.starts_with(&prefix) && octets.len() == length
+        };
+        let form = match (is(DEFAULT), is(IMMUTABLE)) {
+            (true, _) => IdForm::Default,
+            (_, true) => IdForm::Immutable,
+            _ => return None,
+        };
         let mailbox = Uuid::from_slice(octets.get(6..22)?).ok()?;
         let number = u64::from_be_bytes(octets.get(22..30)?.try_into().ok()?);
         let date = match *octets.get(30..34)? {
@@ -77,7 +87,7 @@ impl ItemId {
             _ => return None,
         };
         let padded = octets.get(35..)?.iter().all(|octet| *octet == 0);
-        (known && padded).then_some(ItemId { mailbox, number, date, renamed })
+        padded.then_some((ItemId { mailbox, number, date, renamed }, form))
     }
 }
 

@@ -1,10 +1,11 @@
 //! The journal of requests: what was asked, by whom, and what came of it.
 //!
-//! It never holds a secret: no query, no body, no token; and no more than the last 100,000
-//! requests. Keeping it is also what makes a request ours: its body is read to the end first, and
+//! It never holds a secret: no query, no token, of a body no more than the names of its properties;
+//! and no more than the last 100,000 requests. Keeping it is also what makes a request ours: its body is read to the end first, and
 //! its work goes on in a task of its own when the client hangs up, as it does at Microsoft.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::answer::{RequestIds, graph_error, is_graph};
+use super::upload_routes;
 use super::world::World;
 
 /// Entries kept.
@@ -29,6 +32,9 @@ const OCTETS_MAX: usize = 8 * 1024 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(120);
 /// A form of the token endpoint.
 const FORM_MAX: usize = 64 * 1024;
+/// Names of properties kept of one body, and characters of each: more than any type of Graph's has.
+const PROPERTIES_MAX: usize = 100;
+const PROPERTY_CHARS_MAX: usize = 100;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,7 +46,7 @@ pub struct Entry {
     pub method: String,
     /// Without its query.
     pub path: String,
-    /// The address that its token, code or refresh token belongs to.
+    /// The address that its token, code, refresh token or upload session belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
     /// `None` while it is being answered, and when no answer left.
@@ -52,6 +58,10 @@ pub struct Entry {
     pub client_request_id: String,
     /// Size of the body.
     pub octets: usize,
+    /// What a JSON body of Graph's speaks of: the names at its top, sorted; never a value. Only of an
+    /// empty list it says so, as `attendees[]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -131,8 +141,10 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
                 .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
             is_form.then(|| owner_of_form(&world, &body)).flatten()
         }
-        None => None,
+        None => upload_routes::owner(&path),
     };
+    let is_json = text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    let properties = if is_json && is_graph(&path) { properties(&body) } else { Vec::new() };
     let mailbox = user.and_then(|user| world.user(&user.to_string())).map(|u| u.address.clone());
     let seq = world.journal.begin(|seq| Entry {
         seq,
@@ -145,6 +157,7 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
         request_id: ids.request_id,
         client_request_id: ids.client_request_id.clone(),
         octets,
+        properties,
     });
     if let Some(status) = unread {
         world.journal.end(seq, ids.request_id, Some(status.as_u16()), None);
@@ -174,6 +187,27 @@ pub async fn keep(State(world): State<Arc<World>>, request: Request, next: Next)
     work.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
+/// As much of a value as is looked at.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    EmptyList([IgnoredAny; 0]),
+    Other(IgnoredAny),
+}
+
+/// The names at the top of a JSON object; none of what is not one.
+fn properties(body: &[u8]) -> Vec<String> {
+    let object: BTreeMap<Cow<'_, str>, Shape> = serde_json::from_slice(body).unwrap_or_default();
+    let told = |(name, shape): (Cow<'_, str>, Shape)| {
+        let mut name: String = name.chars().take(PROPERTY_CHARS_MAX).collect();
+        if let Shape::EmptyList(_) = shape {
+            name.push_str("[]");
+        }
+        name
+    };
+    object.into_iter().take(PROPERTIES_MAX).map(told).collect()
+}
+
 /// Whose code or token a form of the token endpoint shows.
 fn owner_of_form(world: &World, body: &[u8]) -> Option<Uuid> {
     let pairs = reqwest::Url::parse("form:").ok().map(|mut url| {
@@ -185,4 +219,22 @@ fn owner_of_form(world: &World, body: &[u8]) -> Option<Uuid> {
         .query_pairs()
         .filter(|(name, _)| ["refresh_token", "code", "device_code"].contains(&name.as_ref()))
         .find_map(|(_, secret)| grants.owner(&secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::properties;
+
+    #[test]
+    fn a_body_is_known_by_the_names_of_its_properties_and_nothing_else() {
+        let body =
+            br#"{"subject": "secret", "end": {"dateTime": "secret"}, "a\u0062": [1], "c": []}"#;
+        assert_eq!(properties(body), ["ab", "c[]", "end", "subject"]);
+        for body in [&b"[\"subject\"]"[..], b"\"subject\"", b"{\"subject\": ", b"\xff", b""] {
+            assert!(properties(body).is_empty());
+        }
+        let many: Vec<String> = (0..1000).map(|n| format!("\"{n:0>200}\": 1")).collect();
+        let many = properties(format!("{{{}}}", many.join(",")).as_bytes());
+        assert!(many.len() == 100 && many.iter().all(|name| name.len() == 100));
+    }
 }

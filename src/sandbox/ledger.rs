@@ -30,10 +30,14 @@ const INVITATIONS_MAX: usize = 1_000_000;
 
 /// How a mail was handed to Graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Via {
     Mime,
     Json,
+    /// A draft, created from MIME and sent as such.
+    DraftMime,
+    /// A draft, serialised from its properties and attachments.
+    DraftJson,
 }
 
 impl Via {
@@ -41,7 +45,14 @@ impl Via {
         match self {
             Via::Mime => "MIME",
             Via::Json => "JSON",
+            Via::DraftMime => "a MIME draft",
+            Via::DraftJson => "a JSON draft",
         }
+    }
+
+    /// Whether the mail was serialised from a message resource.
+    pub fn is_json(self) -> bool {
+        matches!(self, Via::Json | Via::DraftJson)
     }
 }
 
@@ -111,8 +122,8 @@ struct Book {
 }
 
 impl Ledger {
-    /// Writes a row for each recipient, all or none; the sequence numbers of the rows.
-    pub fn enter(&self, message: Message, recipients: Vec<String>) -> Result<Vec<u64>, Full> {
+    /// Writes a row for each recipient, all or none, and returns them.
+    pub fn enter(&self, message: Message, recipients: Vec<String>) -> Result<Vec<MailCopy>, Full> {
         let mut book = self.book();
         let octets = book.octets.saturating_add(message.raw.len());
         if octets > OCTETS_MAX {
@@ -120,13 +131,14 @@ impl Ledger {
         }
         book.octets = octets;
         let message = Arc::new(message);
-        let mut numbers = Vec::with_capacity(recipients.len());
+        let mut entered = Vec::with_capacity(recipients.len());
         for recipient in recipients {
             let seq = book.copies.len() as u64 + 1;
-            book.copies.push(MailCopy { seq, recipient, message: Arc::clone(&message) });
-            numbers.push(seq);
+            let copy = MailCopy { seq, recipient, message: Arc::clone(&message) };
+            book.copies.push(copy.clone());
+            entered.push(copy);
         }
-        Ok(numbers)
+        Ok(entered)
     }
 
     /// Writes a row for each, all or none.

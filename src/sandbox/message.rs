@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
 use mail_builder::headers::raw::Raw;
@@ -15,6 +13,7 @@ use mail_builder::headers::text::Text;
 use mail_builder::mime::{BodyPart, MimePart};
 use serde::Deserialize;
 
+use super::attachment::Attachment;
 use super::recipients;
 
 /// Why a message cannot be serialised.
@@ -26,8 +25,6 @@ pub enum Unfit {
     HeaderName(String),
     #[error("'{0}' is not resolved")]
     NotResolved(String),
-    #[error("the sandbox does not serialise {0}")]
-    NotBuilt(&'static str),
 }
 
 /// The parameters of sendMail.
@@ -71,13 +68,12 @@ pub struct Message {
     internet_message_headers: Vec<InternetMessageHeader>,
     is_delivery_receipt_requested: Option<bool>,
     is_read_receipt_requested: Option<bool>,
-    attachments: Vec<Attachment>,
     single_value_extended_properties: Vec<ExtendedProperty>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Recipient {
+pub(super) struct Recipient {
     email_address: EmailAddress,
 }
 
@@ -98,19 +94,6 @@ struct ItemBody {
 struct InternetMessageHeader {
     name: String,
     value: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Attachment {
-    #[serde(rename = "@odata.type")]
-    kind: String,
-    name: Option<String>,
-    content_type: Option<String>,
-    content_bytes: Option<String>,
-    content_id: Option<String>,
-    #[serde(default)]
-    is_inline: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,7 +118,7 @@ const HEADER_PROPERTIES: [(&str, &str); 4] = [
 
 impl Message {
     /// RFC 5322 octets with all recipients in the header.
-    pub fn to_mime(&self, stamp: &Stamp<'_>) -> Result<Vec<u8>, Unfit> {
+    pub fn to_mime(&self, stamp: &Stamp<'_>, attachments: &[Attachment]) -> Result<Vec<u8>, Unfit> {
         let mut mime = MessageBuilder::new();
         if let Some(from) = &self.from {
             mime = mime.from(list(std::slice::from_ref(from))?);
@@ -159,7 +142,7 @@ impl Message {
         for (name, value) in fields {
             mime = mime.header(name, Text::new(value));
         }
-        let octets = mime.body(self.mime_body()?).write_to_vec();
+        let octets = mime.body(self.mime_body(attachments)).write_to_vec();
         octets.map_err(|error| Unfit::Body(error.to_string()))
     }
 
@@ -184,7 +167,10 @@ impl Message {
             if let (Some((_, name)), Some(value)) =
                 (HEADER_PROPERTIES.iter().find(known), property.value.as_deref())
             {
-                add(name, value.into());
+                // A Message-ID that is given both ways stands there once.
+                if !fields.iter().any(|(known, _)| known == name) {
+                    fields.push((Cow::Borrowed(name), value.into()));
+                }
             }
         }
         for InternetMessageHeader { name, value } in &self.internet_message_headers {
@@ -200,7 +186,7 @@ impl Message {
         Ok(fields)
     }
 
-    fn mime_body(&self) -> Result<MimePart<'_>, Unfit> {
+    fn mime_body<'a>(&'a self, attachments: &'a [Attachment]) -> MimePart<'a> {
         let content = self.body.as_ref().and_then(|body| body.content.as_deref());
         let kind = self.body.as_ref().and_then(|body| body.content_type.as_deref());
         let text_type = if kind == Some("html") { "text/html" } else { "text/plain" };
@@ -208,9 +194,9 @@ impl Message {
         let text = MimePart::new(text_type, BodyPart::Text(text.into()));
         let mut related = Vec::new();
         let mut mixed = Vec::new();
-        for attachment in &self.attachments {
-            let part = attachment.to_part()?;
-            if attachment.is_inline { related.push(part) } else { mixed.push(part) }
+        for attachment in attachments {
+            let part = to_part(attachment);
+            if attachment.is_inline() { related.push(part) } else { mixed.push(part) }
         }
         let mut body = text;
         // RFC 2387: what the HTML names by its Content-ID stands beside it.
@@ -222,28 +208,19 @@ impl Message {
             mixed.insert(0, body);
             body = MimePart::new("multipart/mixed", mixed);
         }
-        Ok(body)
+        body
     }
 }
 
-impl Attachment {
-    fn to_part(&self) -> Result<MimePart<'_>, Unfit> {
-        match self.kind.trim_start_matches('#') {
-            "microsoft.graph.fileAttachment" => {}
-            "microsoft.graph.itemAttachment" => return Err(Unfit::NotBuilt("item attachments")),
-            _ => return Err(Unfit::NotBuilt("reference attachments")),
-        }
-        let bytes = STANDARD.decode(self.content_bytes.as_deref().unwrap_or_default());
-        let bytes = bytes.map_err(|error| Unfit::Body(format!("contentBytes: {error}")))?;
-        let content_type = self.content_type.as_deref().filter(|text| is_media_type(text));
-        let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
-        let part = MimePart::new(content_type, BodyPart::Binary(bytes.into()));
-        let name = one_line(self.name.as_deref().unwrap_or_default());
-        let part = if self.is_inline { part.inline() } else { part.attachment(name) };
-        Ok(match self.content_id.as_deref() {
-            Some(id) if !id.is_empty() => part.cid(one_line(id)),
-            _ => part,
-        })
+fn to_part(attachment: &Attachment) -> MimePart<'_> {
+    let content_type = Some(attachment.text("contentType")).filter(|text| is_media_type(text));
+    let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+    let part = MimePart::new(content_type, BodyPart::Binary(Cow::Borrowed(&attachment.bytes)));
+    let name = one_line(attachment.text("name"));
+    let part = if attachment.is_inline() { part.inline() } else { part.attachment(name) };
+    match attachment.text("contentId") {
+        "" => part,
+        id => part.cid(one_line(id)),
     }
 }
 
@@ -260,11 +237,11 @@ fn with_line_ends(text: &str) -> String {
     text.replace('\0', "").replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
+pub(super) fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
     let mut addresses = Vec::with_capacity(recipients.len());
     for Recipient { email_address: EmailAddress { address, name } } in recipients {
         // A list of addresses in one string is the mistake that is made most.
@@ -279,7 +256,10 @@ fn list(recipients: &[Recipient]) -> Result<Address<'static>, Unfit> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attachment::Posted;
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use mail_parser::{MessageParser, MimeHeaders};
     use serde_json::json;
 
@@ -289,9 +269,12 @@ mod tests {
         date: "Mon, 23 Nov 2026 10:00:00 +0000",
     };
 
-    fn mime(message: serde_json::Value) -> Result<String, Unfit> {
+    fn mime(mut message: serde_json::Value) -> Result<String, Unfit> {
+        let posted = Posted::take_all(message.as_object_mut().unwrap()).unwrap();
+        let attachments: Vec<Attachment> =
+            posted.into_iter().map(|one| one.numbered(0, jiff::Timestamp::UNIX_EPOCH)).collect();
         let message: Message = serde_json::from_value(message).unwrap();
-        message.to_mime(&STAMP).map(|octets| String::from_utf8(octets).unwrap())
+        message.to_mime(&STAMP, &attachments).map(|octets| String::from_utf8(octets).unwrap())
     }
 
     fn to(address: &str) -> serde_json::Value {

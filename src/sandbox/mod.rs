@@ -6,15 +6,17 @@
 //!
 //! ```text
 //!  request ─► journal ─► throttle ─► faults ─► identity   /{tenant}/oauth2/v2.0/…
-//!                                        ├───► mail       /v1.0/…
-//!                                        └───► calendar   /v1.0/…/events
-//!                                               └──► ledger: a row for each copy delivered
+//!                                        ├───► mail       /v1.0/…/sendMail, messages, mailFolders
+//!                                        ├───► calendar   /v1.0/…/events
+//!                                        │      └──► ledger: a row for each copy delivered
+//!                                        └───► uploads    /api/v2.0/… → mail, calendar
 //!             control, ledger                             /_sandbox/…  (neither written down
 //!             page                                        /, /mails/…   nor hurt)
 //! ```
 
 pub mod aadsts;
 pub mod answer;
+pub mod attachment;
 pub mod authorize;
 pub mod ca;
 pub mod calendar;
@@ -28,10 +30,13 @@ pub mod delivery;
 pub mod device;
 pub mod directory;
 pub mod discovery;
+pub mod draft_routes;
+pub mod drafts;
 pub mod event;
 pub mod event_json;
 pub mod event_query;
 pub mod faults;
+pub mod folders;
 pub mod grants;
 pub mod header;
 pub mod identity;
@@ -40,13 +45,21 @@ pub mod item_id;
 pub mod journal;
 pub mod ledger;
 pub mod mail;
+pub mod mail_error;
+pub mod mail_query;
+pub mod mail_request;
+pub mod mailbox;
 pub mod message;
+pub mod message_json;
 pub mod mime;
+pub mod mime_patch;
 pub mod odata;
 pub mod online_meeting;
 pub mod page;
 pub mod page_calendar;
+pub mod page_drafts;
 pub mod pages;
+pub mod parsed;
 pub mod recipients;
 pub mod recurrence;
 pub mod render;
@@ -59,6 +72,9 @@ pub mod server;
 pub mod signing;
 pub mod throttle;
 pub mod token;
+pub mod transport;
+pub mod upload;
+pub mod upload_routes;
 pub mod user;
 pub mod world;
 pub mod zones;
@@ -77,7 +93,9 @@ pub fn router(world: Arc<World>) -> Router {
     let microsoft = Router::new()
         .merge(identity::router())
         .merge(mail::router())
+        .merge(draft_routes::router())
         .merge(calendar_routes::router())
+        .merge(upload_routes::router())
         .fallback(answer::unknown_route)
         // The journal has read the body already, within its own bound.
         .layer(DefaultBodyLimit::disable())
@@ -90,6 +108,7 @@ pub fn router(world: Arc<World>) -> Router {
         .merge(ledger::router())
         .merge(page::router())
         .fallback_service(microsoft.with_state(world.clone()))
+        .layer(from_fn_with_state(world.clone(), faults::catch_up))
         .layer(axum::middleware::from_fn(server::loopback_names_only))
         .with_state(world)
 }

@@ -82,6 +82,30 @@ impl IntoResponse for ODataError {
     }
 }
 
+/// RFC 9110 §13.1.1, with Exchange's code: whether `If-Match`, if it is there, names this etag.
+pub fn check_match(if_match: Option<&str>, etag: &str) -> Result<(), ODataError> {
+    let Some(wanted) = if_match else { return Ok(()) };
+    if wanted.trim() == "*" || wanted.split(',').any(|wanted| wanted.trim() == etag) {
+        return Ok(());
+    }
+    let status = StatusCode::PRECONDITION_FAILED;
+    let text = "The send or update operation could not be performed because the change key \
+                passed in the request does not match the current change key for the item.";
+    Err(ODataError::new(status, "ErrorIrresolvableConflict", text))
+}
+
+/// `@odata.nextLink`: the URL of this page with another `$skip`.
+pub fn next_link(url: &str, skip: usize) -> Option<String> {
+    let mut url = reqwest::Url::parse(url).ok()?;
+    let pairs: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("$skip"))
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    url.query_pairs_mut().clear().extend_pairs(pairs).append_pair("$skip", &skip.to_string());
+    Some(url.into())
+}
+
 /// The layer of every Graph route: writes out the [`ODataError`] that a route returned.
 pub async fn finish(ids: RequestIds, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;

@@ -1,4 +1,4 @@
-//! The page at `/`: what each mailbox sent and received, what stands in its calendar, and each mail
+//! The page at `/`: what each mailbox drafted, sent and received, what stands in its calendar, and each mail
 //! as a mail client shows it.
 //!
 //! Mails come from whatever is being tried against the sandbox, so they are shown as hostile: all
@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 
 use super::ledger::MailCopy;
 use super::page_calendar;
+use super::page_drafts;
 use super::render::{self, Shown};
 use super::world::World;
 
@@ -45,6 +46,7 @@ struct Mailbox {
     display_name: String,
     address: String,
     inbox: Folder,
+    drafts: Vec<page_drafts::Line>,
     sent_items: Folder,
     calendar: Vec<page_calendar::Entry>,
 }
@@ -101,6 +103,7 @@ async fn mailboxes(State(world): State<Arc<World>>) -> Response {
         Mailbox {
             display_name: user.display_name.clone(),
             address: user.address.clone(),
+            drafts: page_drafts::lines(&world, user),
             inbox: folder(received, |copy| copy.message.from.clone()),
             sent_items: folder(sent, |copy| addressees(copy, &copies)),
             calendar: page_calendar::entries(&world, user),

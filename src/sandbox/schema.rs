@@ -25,10 +25,16 @@ pub enum Body {
     Respond,
     Attachment,
     Calendar,
+    DraftCreate,
+    MessagePatch,
+    MailFolder,
+    MailFolderPatch,
+    /// The parameters of createUploadSession.
+    UploadSession,
 }
 
 impl Body {
-    const ALL: [Body; 7] = [
+    const ALL: [Body; 12] = [
         Body::SendMail,
         Body::EventCreate,
         Body::EventPatch,
@@ -36,6 +42,11 @@ impl Body {
         Body::Respond,
         Body::Attachment,
         Body::Calendar,
+        Body::DraftCreate,
+        Body::MessagePatch,
+        Body::MailFolder,
+        Body::MailFolderPatch,
+        Body::UploadSession,
     ];
 
     /// The name under `$defs`.
@@ -48,12 +59,17 @@ impl Body {
             Body::Respond => "request.respond",
             Body::Attachment => "request.attachment",
             Body::Calendar => "request.calendar",
+            Body::DraftCreate => "request.draftCreate",
+            Body::MessagePatch => "request.messagePatch",
+            Body::MailFolder => "request.mailFolder",
+            Body::MailFolderPatch => "request.mailFolderPatch",
+            Body::UploadSession => "request.createUploadSession",
         }
     }
 
     /// OData: the members are the parameters of an action, not the properties of an entity.
     fn is_action(self) -> bool {
-        matches!(self, Body::SendMail | Body::Comment | Body::Respond)
+        matches!(self, Body::SendMail | Body::Comment | Body::Respond | Body::UploadSession)
     }
 }
 

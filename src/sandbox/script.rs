@@ -57,6 +57,9 @@ pub enum Act {
     Answer(Answer),
     /// The effect, then this answer in place of the true one.
     ActThenAnswer(Answer),
+    /// This answer, and the effect later; by the sandbox's clock, as soon as somebody asks for
+    /// anything after that.
+    AnswerThenAct(LateAct),
     /// Waits before the effect; goes together with other acts.
     DelayMs(u64),
     /// The connection is reset; no effect.
@@ -86,6 +89,13 @@ pub struct Answer {
     /// Sent as it stands: seconds, a fraction, an HTTP date, or nonsense. `None`: no header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateAct {
+    pub answer: Answer,
+    pub after_seconds: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +131,7 @@ impl Act {
         match self {
             Act::Answer(_) => "answer",
             Act::ActThenAnswer(_) => "act_then_answer",
+            Act::AnswerThenAct(_) => "answer_then_act",
             Act::DelayMs(_) => "delay_ms",
             Act::CutBefore => "cut_before",
             Act::CutAfter => "cut_after",
@@ -163,7 +174,9 @@ impl Rule {
             return Err("route is too long or has more than 8 stars".to_owned());
         }
         match &self.act {
-            Act::Answer(answer) | Act::ActThenAnswer(answer) => {
+            Act::Answer(answer)
+            | Act::ActThenAnswer(answer)
+            | Act::AnswerThenAct(LateAct { answer, .. }) => {
                 if !(200..=599).contains(&answer.status) {
                     return Err("status is from 200 to 599".to_owned());
                 }

@@ -1,4 +1,4 @@
-//! Exchange's limits on requests: 4 in flight, 10,000 in 10 minutes.
+//! Exchange's limits on requests: 4 in flight, 10,000 in 10 minutes, 150 MB of bodies in 5 minutes.
 //!
 //! Microsoft Graph throttling guidance, Outlook service limits. The older text counts requests in
 //! flight per application and mailbox, the newer one per application: a switch says which. A request
@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body::Body as _;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -24,6 +25,7 @@ use super::world::{ConcurrencyBy, ThrottleRetryAfter, World};
 const IN_FLIGHT_MAX: usize = 4;
 const REQUESTS_MAX: usize = 10_000;
 const WINDOW: Duration = Duration::from_secs(600);
+const UPLOAD_WINDOW: Duration = Duration::from_secs(300);
 /// How long a client is told to wait for one of the four to end. With a fraction, to show it.
 const CONCURRENCY_WAIT: Duration = Duration::from_millis(1_128);
 
@@ -32,6 +34,8 @@ const CONCURRENCY_WAIT: Duration = Duration::from_millis(1_128);
 pub enum Limit {
     MailboxConcurrency,
     MailboxRequests,
+    /// Octets of PATCH, POST and PUT.
+    MailboxUpload,
 }
 
 impl Limit {
@@ -39,6 +43,7 @@ impl Limit {
         match self {
             Limit::MailboxConcurrency => "MailboxConcurrency",
             Limit::MailboxRequests => "MailboxRequests",
+            Limit::MailboxUpload => "MailboxUpload",
         }
     }
 }
@@ -60,6 +65,8 @@ struct Counts {
     in_flight: HashMap<Lane, usize>,
     /// When each of the last requests came; at most [`REQUESTS_MAX`] of them.
     recent: HashMap<Lane, VecDeque<Duration>>,
+    /// When how many octets came; as many entries as requests fit in the window.
+    uploaded: HashMap<Lane, VecDeque<(Duration, usize)>>,
 }
 
 /// The right to be in flight; gives it back when dropped.
@@ -123,9 +130,43 @@ impl Throttle {
         Ok(InFlight { lane, counts: Arc::clone(&self.counts) })
     }
 
+    /// Lets so many octets in or not; those that are refused do not count.
+    pub fn admit_octets(
+        &self,
+        application: &str,
+        mailbox: Uuid,
+        octets: usize,
+        max: usize,
+        now: Duration,
+    ) -> Result<(), Refused> {
+        let mut counts = lock(&self.counts);
+        let lane = Lane { application: application.to_owned(), mailbox: Some(mailbox) };
+        let uploaded = counts.uploaded.entry(lane).or_default();
+        while uploaded.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= UPLOAD_WINDOW) {
+            uploaded.pop_front();
+        }
+        let mut sum = uploaded.iter().fold(octets, |sum, (_, one)| sum.saturating_add(*one));
+        for (at, one) in uploaded.iter() {
+            if sum <= max {
+                break;
+            }
+            sum = sum.saturating_sub(*one);
+            if sum <= max {
+                let wait = (*at + UPLOAD_WINDOW).saturating_sub(now);
+                return Err(Refused { limit: Limit::MailboxUpload, wait });
+            }
+        }
+        if octets > 0 {
+            uploaded.push_back((now, octets));
+        }
+        Ok(())
+    }
+
     /// Forgets the requests of the past; those in flight stay in flight.
     pub fn clear(&self) {
-        lock(&self.counts).recent.clear();
+        let mut counts = lock(&self.counts);
+        counts.recent.clear();
+        counts.uploaded.clear();
     }
 }
 
@@ -150,24 +191,49 @@ pub async fn layer(
     };
     let named = path.strip_prefix("users/").and_then(|rest| rest.split('/').next());
     let mailbox = named.and_then(|key| world.user(key)).map_or(caller.user, |user| user.object_id);
-    let (by, retry_after) = {
-        let switches = world.switches();
-        (switches.concurrency_by, switches.throttle_retry_after)
-    };
-    let now = Duration::try_from(world.clock.now().as_duration()).unwrap_or_default();
-    match world.throttle.admit(&caller.application, mailbox, by, now) {
-        Ok(in_flight) => {
-            let response = next.run(request).await;
-            drop(in_flight);
-            response
-        }
+    let by = world.switches().concurrency_by;
+    let in_flight = match world.throttle.admit(&caller.application, mailbox, by, now(&world)) {
+        Ok(in_flight) => in_flight,
         Err(refused) => {
-            let retry_after = written(refused.wait, retry_after);
-            let address = world.user(&mailbox.to_string()).map_or("", |user| &user.address);
-            world.ledger.throttle(address, &caller.application, refused.limit, retry_after.clone());
-            too_many(refused.limit, retry_after).answer(&ids)
+            return refusal(&world, &caller.application, mailbox, refused).answer(&ids);
+        }
+    };
+    if [Method::PATCH, Method::POST, Method::PUT].contains(request.method()) {
+        // The journal has read the body.
+        let octets = request.body().size_hint().exact().unwrap_or_default();
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        if let Err(error) = admit_octets(&world, &caller.application, mailbox, octets) {
+            return error.answer(&ids);
         }
     }
+    let response = next.run(request).await;
+    drop(in_flight);
+    response
+}
+
+/// For uploads as well, whose requests show no token.
+pub(super) fn admit_octets(
+    world: &World,
+    application: &str,
+    mailbox: Uuid,
+    octets: usize,
+) -> Result<(), ODataError> {
+    let max = world.switches().uploaded_octets_max;
+    let admitted = world.throttle.admit_octets(application, mailbox, octets, max, now(world));
+    admitted.map_err(|refused| refusal(world, application, mailbox, refused))
+}
+
+fn now(world: &World) -> Duration {
+    Duration::try_from(world.clock.now().as_duration()).unwrap_or_default()
+}
+
+/// The answer, which the ledger notes.
+fn refusal(world: &World, application: &str, mailbox: Uuid, refused: Refused) -> ODataError {
+    let form = world.switches().throttle_retry_after;
+    let retry_after = written(refused.wait, form);
+    let address = world.user(&mailbox.to_string()).map_or("", |user| &user.address);
+    world.ledger.throttle(address, application, refused.limit, retry_after.clone());
+    too_many(refused.limit, retry_after)
 }
 
 fn too_many(limit: Limit, retry_after: Option<String>) -> ODataError {
@@ -229,6 +295,21 @@ mod tests {
         assert_eq!(at(1), Err(Refused { limit: Limit::MailboxRequests, wait }));
         // The refused one counts: at 600 s the first ten thousand are gone, it is not.
         assert_eq!(at(600), Ok(()));
+    }
+
+    #[test]
+    fn octets_fill_five_minutes_and_the_wait_is_until_enough_of_them_are_gone() {
+        let throttle = Throttle::default();
+        let at = |seconds, octets| {
+            let now = Duration::from_secs(seconds);
+            throttle.admit_octets("app", ADELE, octets, 100, now).map_err(|refused| refused.wait)
+        };
+        assert_eq!(at(0, 60), Ok(()));
+        assert_eq!(at(10, 40), Ok(()));
+        assert_eq!(at(20, 60), Err(Duration::from_secs(280)));
+        assert_eq!(at(20, 61), Err(Duration::from_secs(290)));
+        assert_eq!(at(300, 60), Ok(()));
+        assert_eq!(throttle.admit_octets("app", ALEX, 100, 100, START), Ok(()));
     }
 
     #[test]

@@ -11,8 +11,9 @@ use super::faults::Faults;
 use super::identity::Identity;
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::mail::Mail;
+use super::mailbox::Mail;
 use super::throttle::Throttle;
+use super::upload::Uploads;
 
 /// A work account with a mailbox.
 #[derive(Debug, Clone, Serialize)]
@@ -79,6 +80,47 @@ pub struct Switches {
     /// An occurrence that becomes an exception has another id from then on, and the one before names
     /// nothing (not documented either way; otherwise it keeps its id).
     pub exception_gets_another_id: bool,
+    /// A second `/send` of a draft that was sent, whether or not it still lies in Drafts
+    /// (undocumented).
+    pub second_send: SecondSend,
+    /// The immutable id of a draft names the copy in Sent Items (documented both ways).
+    pub immutable_id_survives_send: bool,
+    /// Extended properties of a draft are on the copy in Sent Items as well.
+    pub extended_properties_survive_send: bool,
+    /// How long after its 202 a draft still lies in Drafts, by the sandbox's clock. Documented: not at
+    /// once; how long is not.
+    pub sent_items_delay_ms: u32,
+    /// `isDraft` of a draft that was sent and still lies in Drafts.
+    pub submitted_is_draft: bool,
+    /// What `Integer 0x0E07` says of a draft that was sent and still lies in Drafts.
+    pub message_flags: MessageFlags,
+    /// `POST …/mailFolders/{id}/messages` takes MIME, too (reported: it does not).
+    pub mime_in_folder: bool,
+    /// What a PATCH of the properties of a MIME draft does; extended properties can be set in any
+    /// case. Documented: MIME properties cannot be edited one by one.
+    pub mime_draft_patch: MimeDraftPatch,
+    /// A MIME draft takes further attachments, and is serialised anew from its properties then.
+    pub mime_draft_takes_attachments: bool,
+    /// Largest mail with its attachments, in octets before encoding. Documented: 35 MB, up to
+    /// 150 MB if the tenant's administrator says so.
+    pub message_octets_max: usize,
+    /// Octets of PATCH, POST and PUT that an application may send to a mailbox in 5 minutes.
+    /// Documented: 150 MB.
+    pub uploaded_octets_max: usize,
+    /// How long an upload session lives, by the sandbox's clock; pieces do not prolong it. Documented
+    /// only as a time in the answer.
+    pub upload_session_seconds: u32,
+    /// How the answer to a piece of an upload is spelt: three are documented or reported.
+    pub upload_progress: UploadProgress,
+    /// All pieces of an upload but the last are multiples of this many octets. OneDrive asks for
+    /// 327680; nothing says that Exchange does.
+    pub upload_multiple_octets: u32,
+    /// What a piece of an upload with an Authorization field is answered. Documented: send none.
+    pub upload_with_authorization: UploadWithAuthorization,
+    /// `GET` of an upload's URL says what is expected next (documented for OneDrive); otherwise 405.
+    pub upload_readable: bool,
+    /// A piece of an upload that does not begin where the last one ended answers 416, or 400.
+    pub upload_out_of_order_is_416: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
@@ -117,6 +159,60 @@ pub enum ThrottleRetryAfter {
     Absent,
 }
 
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondSend {
+    /// 404 `ErrorItemNotFound`.
+    NotFound,
+    /// 400 `ErrorInvalidRequest`.
+    Refused,
+    /// 202, and no second mail.
+    Ignored,
+    /// 202, and a second mail.
+    SendsAgain,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageFlags {
+    /// Submitted, and no longer unsent (MS-OXCMSG §2.2.1.6).
+    Flip,
+    /// Unsent until it lies in Sent Items.
+    Stay,
+    /// The property cannot be read at all.
+    Hidden,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum MimeDraftPatch {
+    /// 400.
+    Refused,
+    /// Recipients and subject are changed in the header of the MIME, and no other octet of it.
+    KeepsMime,
+    /// The MIME is gone: the mail is serialised from the draft's properties.
+    Reserialised,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadProgress {
+    /// `ExpirationDateTime`, `nextExpectedRanges: ["2097152"]`.
+    Documented,
+    /// `expirationDateTime`, `nextExpectedRanges: ["2097152-"]`.
+    CamelCase,
+    /// `ExpirationDateTime`, `NextExpectedRanges: ["2097152"]`.
+    PascalCase,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadWithAuthorization {
+    Status401,
+    Status400,
+    Taken,
+}
+
 impl Default for Switches {
     fn default() -> Switches {
         Switches {
@@ -141,6 +237,23 @@ impl Default for Switches {
             cancelled_copy_stays: true,
             series_change_keeps_exceptions: false,
             exception_gets_another_id: false,
+            second_send: SecondSend::NotFound,
+            immutable_id_survives_send: true,
+            extended_properties_survive_send: true,
+            sent_items_delay_ms: 2_000,
+            submitted_is_draft: true,
+            message_flags: MessageFlags::Flip,
+            mime_in_folder: false,
+            mime_draft_patch: MimeDraftPatch::Refused,
+            mime_draft_takes_attachments: false,
+            message_octets_max: 35 * 1024 * 1024,
+            uploaded_octets_max: 150 * 1024 * 1024,
+            upload_session_seconds: 3_600,
+            upload_progress: UploadProgress::Documented,
+            upload_multiple_octets: 1,
+            upload_with_authorization: UploadWithAuthorization::Status401,
+            upload_readable: true,
+            upload_out_of_order_is_416: true,
         }
     }
 }
@@ -157,6 +270,7 @@ pub struct World {
     pub throttle: Throttle,
     pub mail: Mail,
     pub calendar: Calendars,
+    pub uploads: Uploads,
     pub ledger: Ledger,
     switches: Mutex<Switches>,
 }
@@ -193,6 +307,7 @@ impl World {
             throttle: Throttle::default(),
             mail: Mail::default(),
             calendar: Calendars::default(),
+            uploads: Uploads::default(),
             ledger: Ledger::default(),
             switches: Mutex::default(),
         }

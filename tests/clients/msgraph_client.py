@@ -80,4 +80,5 @@ async def main(base_url: str, token: str, recipient: str) -> None:
     print(me.mail)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
