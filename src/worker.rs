@@ -30,6 +30,8 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(25);
 /// How long the record of an ended mail is kept.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the octets of a mail that failed are kept for another try.
+const KEEP_FAILED: Duration = Duration::from_secs(24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// A mail that is still tried after this long is reported once.
 const DELAY_REPORTED_AFTER: SignedDuration = SignedDuration::from_hours(4);
@@ -48,7 +50,10 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop`; then lets the attempts in flight come to their end.
     pub async fn run(self, stop: CancellationToken) {
-        self.report_held().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.report_held() => {}
+        }
         let mut attempts = JoinSet::new();
         let mut forget = tokio::time::interval(FORGET_EVERY);
         loop {
@@ -309,8 +314,15 @@ impl Worker {
     }
 
     async fn forget(&self) {
-        let Ok(before) = Timestamp::now().checked_sub(KEEP_ENDED) else { return };
-        if let Err(error) = self.store.forget_ended(before).await {
+        let now = Timestamp::now();
+        let (Ok(ended), Ok(failed)) = (now.checked_sub(KEEP_ENDED), now.checked_sub(KEEP_FAILED))
+        else {
+            return;
+        };
+        if let Err(error) = self.store.forget_kept(failed).await {
+            tracing::warn!(%error, "the octets of failed mails could not be forgotten");
+        }
+        if let Err(error) = self.store.forget_ended(ended).await {
             tracing::warn!(%error, "ended mails could not be forgotten");
         }
     }

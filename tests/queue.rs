@@ -5,6 +5,7 @@
 mod common;
 
 use std::process::Output;
+use std::time::Duration;
 
 use common::daemon::{Client, Mail, Site};
 use common::{COLLEAGUE, TestBridge, USER};
@@ -72,7 +73,7 @@ async fn once_put_off(bridge: &TestBridge, id: EntryId) -> Entry {
             if entry.state == State::Queued && entry.attempts > 0 {
                 return entry;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(common::PATIENCE, seen).await.unwrap()
@@ -123,7 +124,7 @@ async fn a_held_mail_that_did_not_go_is_sent_again_whole() {
     let id = quiet(&bridge, "did-not-go").await;
     bridge.once(id, State::Held).await;
     let entry = order(&bridge, id, Order::SendAgain).await.unwrap();
-    assert_eq!((entry.state, entry.waited), (State::Queued, std::time::Duration::ZERO));
+    assert_eq!((entry.state, entry.waited), (State::Queued, Duration::ZERO));
     bridge.once(id, State::Sent).await;
     assert_eq!(bridge.delivered().await, [format!("{COLLEAGUE}: did-not-go")]);
 }
@@ -166,6 +167,52 @@ async fn a_mail_that_waits_is_tried_at_once_or_dropped_and_cannot_be_resolved() 
     );
     refused(&bridge, second, &[Order::Drop, Order::Sent, Order::SendAgain], "has failed").await;
     refused(&bridge, second, &[Order::Retry], "hand the mail in again").await;
+}
+
+/// Someone gives the account the right that it lacked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_failed_is_tried_again_for_a_day_unless_it_was_handed_in_again() {
+    let bridge = TestBridge::start().await;
+    let store = &bridge.running.control.store;
+    let denied = answer(403, "ErrorSendAsDenied");
+    let body = "x".repeat(69) + "\n";
+    for (n, lines) in [1, 9000].into_iter().enumerate() {
+        let mail = |subject: &str| {
+            let body = body.repeat(lines);
+            format!("From: {USER}\nTo: {COLLEAGUE}\nSubject: {subject}-{n}\n\n{body}")
+        };
+        // The first time, and the report on it; then it goes.
+        bridge.post("/_sandbox/reset", json!({})).await;
+        fault(&bridge, &[1], denied.clone()).await;
+        let id = common::id_in(&bridge.submit(&[COLLEAGUE], &mail("again")).await.unwrap());
+        bridge.once(id, State::Failed).await;
+        let entry = order(&bridge, id, Order::Retry).await.unwrap();
+        assert_eq!((entry.state, entry.answered, entry.kept), (State::Queued, None, false));
+        bridge.once(id, State::Sent).await;
+        assert_eq!(store.body(id).await.unwrap(), None);
+        let delivered = bridge.delivered().await;
+        assert!(delivered.contains(&format!("{COLLEAGUE}: again-{n}")), "{delivered:?}");
+
+        fault(&bridge, &[1], denied.clone()).await;
+        let first = common::id_in(&bridge.submit(&[COLLEAGUE], &mail("twice")).await.unwrap());
+        bridge.once(first, State::Failed).await;
+        let second = common::id_in(&bridge.submit(&[COLLEAGUE], &mail("twice")).await.unwrap());
+        assert_ne!(first, second);
+        let why = order(&bridge, first, Order::Retry).await.unwrap_err();
+        assert!(why.contains(&format!("as {second}")), "{why}");
+        bridge.once(second, State::Sent).await;
+
+        fault(&bridge, &[1], denied.clone()).await;
+        let id = common::id_in(&bridge.submit(&[COLLEAGUE], &mail("late")).await.unwrap());
+        bridge.once(id, State::Failed).await;
+        // A day later.
+        let soon = jiff::Timestamp::now() + Duration::from_secs(1);
+        assert_eq!(store.forget_kept(soon).await.unwrap(), 2);
+        refused(&bridge, id, &[Order::Retry], "hand the mail in again").await;
+        assert_eq!(store.body(id).await.unwrap(), None);
+    }
+    let spool = bridge.config.state_dir().join("spool");
+    assert_eq!(std::fs::read_dir(spool).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

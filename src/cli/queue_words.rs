@@ -81,6 +81,9 @@ fn meaning(entry: &Entry, account: Option<&Account>) -> String {
 fn commands(entry: &Entry) -> Vec<String> {
     let id = entry.id;
     match entry.state {
+        State::Failed if entry.kept => {
+            vec![format!("postbridge queue retry {id}                  try it again after all")]
+        }
         State::Queued => vec![
             format!("postbridge queue retry {id}                  try it now"),
             format!("postbridge queue drop {id}                   do not send it"),

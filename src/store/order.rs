@@ -4,14 +4,11 @@
 //! carries it out, so that it never takes a mail from under the worker: what is being attempted is
 //! left alone.
 
-use std::sync::atomic::Ordering;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, SqliteConnection};
 
 use super::entry_id::EntryId;
-use super::incoming::ROW_OCTETS_MAX;
 use super::spool::{Entry, State, decode, entry};
 use super::{Store, StoreError};
 
@@ -60,53 +57,36 @@ impl Store {
         order: Order,
     ) -> Result<Result<Entry, Refused>, StoreError> {
         let spool = &self.inner.spool;
-        let file_is_there = spool.file(id).exists();
         let done = self
             .write(move |connection| {
-                Box::pin(async move { carry_out(connection, id, order, file_is_there).await })
+                Box::pin(async move { carry_out(connection, id, order).await })
             })
             .await?;
-        let (before, after) = match done {
-            Ok(done) => done,
+        let after = match done {
+            Ok(after) => after,
             Err(refused) => return Ok(Err(refused)),
         };
-        let waits = |state| !matches!(state, State::Sent | State::Failed);
-        match (waits(before), waits(after.state)) {
-            (true, false) => {
-                // A client that still waits is told that the mail was queued, which it was.
-                drop(spool.waiting.take(id));
-                spool.waiting_octets.fetch_sub(after.size, Ordering::Relaxed);
-                if after.size > ROW_OCTETS_MAX as u64 {
-                    // A file that stays behind is swept at the next start.
-                    let _ = tokio::fs::remove_file(spool.file(id)).await;
-                }
-            }
-            (false, true) => {
-                spool.waiting_octets.fetch_add(after.size, Ordering::Relaxed);
-            }
-            _ => {}
+        if matches!(after.state, State::Sent | State::Failed) {
+            // A client that still waits is told that the mail was queued, which it was.
+            drop(spool.waiting.take(id));
+            self.let_go(id, after.size).await;
         }
         self.wake_worker();
         Ok(Ok(after))
     }
 }
 
-/// The state before, and the entry after.
 async fn carry_out(
     connection: &mut SqliteConnection,
     id: EntryId,
     order: Order,
-    file_is_there: bool,
-) -> Result<Result<(State, Entry), Refused>, sqlx::Error> {
+) -> Result<Result<Entry, Refused>, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
-    let row = sqlx::query(
-        "SELECT *, EXISTS (SELECT 1 FROM body WHERE body.entry = entry.id) AS in_a_row \
-         FROM entry WHERE id = ?",
-    )
-    .bind(id.to_string())
-    .fetch_optional(&mut *all)
-    .await?;
+    let row = sqlx::query("SELECT * FROM entry WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(&mut *all)
+        .await?;
     let Some(row) = row else { return Ok(Err(Refused::NoSuchMail)) };
     let before = entry(&row)?.state;
     let state = match decide(order, before) {
@@ -114,8 +94,8 @@ async fn carry_out(
         Err(refused) => return Ok(Err(refused)),
     };
     let now = Timestamp::now().as_millisecond();
-    if state == State::Queued {
-        if !(file_is_there || row.try_get::<bool, _>("in_a_row")?) {
+    if before == State::Failed {
+        if !row.try_get::<bool, _>("kept")? {
             return Ok(Err(Refused::OctetsGone));
         }
         // Once it has failed, the client may hand the same in again, as another mail.
@@ -137,7 +117,7 @@ async fn carry_out(
         (State::Queued, State::Queued) => "UPDATE entry SET due_at = ?1 WHERE id = ?2",
         (_, State::Queued) => {
             "UPDATE entry SET state = 'queued', due_at = ?1, waited_ms = 0, held_reported = 0, \
-             answered = NULL, note = 'sent again by the operator' WHERE id = ?2"
+             delay_reported = 0, kept = 0, answered = NULL, note = 'sent again by the operator' WHERE id = ?2"
         }
         (_, State::Sent) => {
             "UPDATE entry SET state = 'sent', due_at = ?1, note = 'the operator saw that it went' \
@@ -161,7 +141,7 @@ async fn carry_out(
         .await?;
     let after = entry(&row)?;
     all.commit().await?;
-    Ok(Ok((before, after)))
+    Ok(Ok(after))
 }
 
 #[cfg(test)]

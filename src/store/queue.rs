@@ -181,25 +181,28 @@ impl Store {
             _ => (Verdict::Queued, report),
         };
         let ended = matches!(outcome, Outcome::Sent | Outcome::Failed { .. });
+        // What failed may be tried again when the cause is gone, unless it would be in the way.
+        let kept = matches!(outcome, Outcome::Failed { .. })
+            && matches!(verdict, Verdict::Queued)
+            && entry.kind == Kind::Submission
+            && spool.waiting_octets.load(Ordering::Relaxed) <= spool.room.quota_octets / 2;
         let reported = report.is_some();
         let report_octets = report.as_ref().map_or(0, |report| report.octets.len() as u64);
         spool.waiting_octets.fetch_add(report_octets, Ordering::Relaxed);
         let now = Timestamp::now();
         let written = self
             .write(move |connection| {
-                Box::pin(async move { settle(connection, id, account, now, outcome, report).await })
+                Box::pin(async move {
+                    settle(connection, id, account, now, outcome, kept, report).await
+                })
             })
             .await;
         if let Err(error) = written {
             spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
             return Err(error);
         }
-        if ended {
-            spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
-            if size > ROW_OCTETS_MAX as u64 {
-                // A file that stays behind is swept at the next start.
-                let _ = tokio::fs::remove_file(spool.file(id)).await;
-            }
+        if ended && !kept {
+            self.let_go(id, size).await;
         }
         if reported {
             spool.changed.notify_one();
@@ -215,6 +218,42 @@ impl Store {
             return Ok(spooled.is_ok());
         }
         Ok(reported)
+    }
+
+    /// The octets of an entry are needed no more, and nothing on disk speaks of them.
+    pub(super) async fn let_go(&self, id: EntryId, size: u64) {
+        let spool = &self.inner.spool;
+        spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
+        if size > ROW_OCTETS_MAX as u64 {
+            // A file that stays behind is swept at the next start.
+            let _ = tokio::fs::remove_file(spool.file(id)).await;
+        }
+    }
+
+    /// Lets go of the octets of mails that failed before `before`.
+    pub async fn forget_kept(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let rows = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    // One string, so that it is one step: the bodies go with the marks.
+                    sqlx::query(
+                        "DELETE FROM body WHERE entry IN \
+                         (SELECT id FROM entry WHERE kept = 1 AND due_at < ?1); \
+                         UPDATE entry SET kept = 0 WHERE kept = 1 AND due_at < ?1 RETURNING *",
+                    )
+                    .bind(before.as_millisecond())
+                    .fetch_all(connection)
+                    .await?
+                    .iter()
+                    .map(entry)
+                    .collect::<Result<Vec<_>, _>>()
+                })
+            })
+            .await?;
+        for entry in &rows {
+            self.let_go(entry.id, entry.size).await;
+        }
+        Ok(rows.len() as u64)
     }
 
     /// Spools a report by itself: of a refusal that the client was to be told, and could not be.
@@ -274,6 +313,7 @@ async fn settle(
     account: AccountId,
     now: Timestamp,
     outcome: Outcome,
+    kept: bool,
     report: Option<Report>,
 ) -> Result<(), sqlx::Error> {
     use sqlx::Connection;
@@ -292,7 +332,7 @@ async fn settle(
     sqlx::query(
         "UPDATE entry SET state = ?1, due_at = ?2, waited_ms = waited_ms + ?3, note = ?4, \
          answered = ?5, held_reported = (?1 = 'held'), \
-         delay_reported = delay_reported OR (?1 = 'queued' AND ?6) WHERE id = ?7",
+         delay_reported = delay_reported OR (?1 = 'queued' AND ?6), kept = ?7 WHERE id = ?8",
     )
     .bind(state.name())
     .bind(due_at.as_millisecond())
@@ -300,10 +340,11 @@ async fn settle(
     .bind(note)
     .bind(answered)
     .bind(report.is_some())
+    .bind(kept)
     .bind(id.to_string())
     .execute(&mut *all)
     .await?;
-    if matches!(state, State::Sent | State::Failed) {
+    if matches!(state, State::Sent | State::Failed) && !kept {
         sqlx::query("DELETE FROM body WHERE entry = ?")
             .bind(id.to_string())
             .execute(&mut *all)

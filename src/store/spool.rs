@@ -127,6 +127,9 @@ pub struct Entry {
     /// What Graph answered when it refused the mail, such as `403 ErrorSendAsDenied`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
+    /// It failed, and its octets are still there for another try.
+    #[serde(default)]
+    pub kept: bool,
     /// Whether the sender was told that it takes long.
     #[serde(default)]
     pub delay_reported: bool,
@@ -156,7 +159,7 @@ pub struct Report {
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) room: Room,
-    /// Octets of mails that are on their way.
+    /// Octets of mails that are on their way, or kept for another try.
     pub(super) waiting_octets: AtomicU64,
     pub(super) changed: Notify,
     pub(super) waiting: Arc<Waiting>,
@@ -189,7 +192,7 @@ impl Shared {
                 );
             }
             sqlx::query_scalar::<_, i64>(
-                "SELECT coalesce(sum(size), 0) FROM entry WHERE state IN ('queued', 'held')",
+                "SELECT coalesce(sum(size), 0) FROM entry WHERE state IN ('queued', 'held') OR kept = 1",
             )
             .fetch_one(&mut *connection)
             .await
@@ -216,7 +219,7 @@ async fn sweep(directory: &Path, connection: &mut SqliteConnection) -> io::Resul
         let file = file?;
         let name = file.file_name();
         let known = sqlx::query_scalar::<_, i64>(
-            "SELECT count(*) FROM entry WHERE id = ? AND state NOT IN ('sent', 'failed')",
+            "SELECT count(*) FROM entry WHERE id = ? AND (state NOT IN ('sent', 'failed') OR kept = 1)",
         )
         .bind(name.to_string_lossy().into_owned())
         .fetch_one(&mut *connection)
@@ -236,7 +239,8 @@ pub(super) fn decode<T, E: std::error::Error + Send + Sync + 'static>(
 }
 
 impl Store {
-    /// The octets of a mail as the client sent them; `None` once it was sent or failed.
+    /// The octets of a mail as the client sent them; `None` once it was sent, or has failed and they
+    /// are kept no longer.
     pub async fn body(&self, id: EntryId) -> Result<Option<Vec<u8>>, StoreError> {
         let mut connection = self.read().await?;
         let row = sqlx::query_scalar("SELECT octets FROM body WHERE entry = ?")
@@ -323,6 +327,7 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
         waited: Duration::from_millis(row.try_get::<i64, _>("waited_ms")?.cast_unsigned()),
         note: row.try_get("note")?,
         answered: row.try_get("answered")?,
+        kept: row.try_get("kept")?,
         delay_reported: row.try_get("delay_reported")?,
     })
 }
