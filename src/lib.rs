@@ -71,8 +71,9 @@
 //! [`worker`] claims the entry (attempt and next attempt already written) and gives it, with a slot of
 //! the mailbox's [`graph::pace`], to [`execute`]: [`plan::of_mail`] composes what Graph gets,
 //! [`access`] gives a token, *sending* is written down, Graph is called. The answer has one meaning
-//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words the bad news, and the
-//! outcome is written down in one commit.
+//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
+//! hear, and outcome and report are written down in one commit. A client whose reply is held back until
+//! then is told by that instead ([`store::verdict`]).
 //!
 //! # An invite's walk
 //!

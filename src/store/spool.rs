@@ -10,6 +10,9 @@
 //!                                                    └────► held   (nobody knows: shown, not repeated)
 //! ```
 //!
+//! An operator may send a *held* or *failed* one again, or end one that waits: see `order`. Who waits
+//! to hear what becomes of a mail is in `verdict`.
+//!
 //! The attempt and the time of the next are written at *claim*, before anything is tried; *sending*
 //! is written right before the one call that cannot be taken back. After a crash an entry found
 //! *attempting* goes back to *queued*; one found *sending* is *held*.
