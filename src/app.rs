@@ -129,6 +129,9 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
     let worker = Worker { store, executor, pace: Pace::default(), report_command };
+    if let Err(error) = worker.report_held().await {
+        tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
+    }
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();

@@ -50,10 +50,6 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop`; then lets the attempts in flight come to their end.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = self.report_held() => {}
-        }
         let mut attempts = JoinSet::new();
         let mut forget = tokio::time::interval(FORGET_EVERY);
         loop {
@@ -256,30 +252,27 @@ impl Worker {
         Some(Report { envelope, octets })
     }
 
-    /// Reports what a stop in the middle of sending left held.
-    async fn report_held(&self) {
+    /// Reports what a stop in the middle of sending left held. To be called before [`Worker::run`], so
+    /// that nobody finds such a mail at rest without its report. What cannot be written down now is
+    /// left for the next start.
+    pub async fn report_held(&self) -> Result<(), StoreError> {
         loop {
-            let held = match self.store.unreported_held(HELD_AT_ONCE).await {
-                Ok(held) => held,
-                Err(error) => {
-                    tracing::error!(%error, "held mails could not be looked for");
-                    return;
-                }
-            };
+            let held = self.store.unreported_held(HELD_AT_ONCE).await?;
             if held.is_empty() {
-                return;
+                return Ok(());
             }
             for entry in held {
-                let account = self.store.account(entry.account).await.ok().flatten();
                 let note = entry.note.clone().unwrap_or_default();
-                let report = match &account {
+                let report = match self.store.account(entry.account).await? {
                     Some(account) => {
                         let (now, fate) = (Timestamp::now(), Fate::Held { reason: &note });
-                        self.report_on(&entry, account, now, fate).await
+                        self.report_on(&entry, &account, now, fate).await
                     }
                     None => None,
                 };
-                self.settle(&entry, Outcome::Held { note }, report).await;
+                let outcome = Outcome::Held { note };
+                let reported = self.store.settle(&entry, outcome.clone(), report.clone()).await?;
+                self.say(&entry, outcome, report, reported);
             }
         }
     }
@@ -295,6 +288,11 @@ impl Worker {
                 }
             }
         };
+        self.say(entry, outcome, report, reported);
+    }
+
+    /// Says what was written down, in the log and to the local command.
+    fn say(&self, entry: &Entry, outcome: Outcome, report: Option<Report>, reported: bool) {
         let (id, attempt) = (entry.id, entry.attempts);
         match outcome {
             Outcome::Sent => tracing::info!(entry = %id, attempt, reported, "sent"),

@@ -35,6 +35,7 @@ pub fn show(entry: &Entry, account: Option<&Account>) -> String {
             entry.envelope.reverse_path().map_or_else(|| "<>".to_owned(), ToString::to_string),
         ),
     ];
+    lines.extend(entry.about.map(|about| ("about", about.to_string())));
     lines.extend(entry.envelope.recipients().map(|to| ("to", to.to_string())));
     lines.push(("size", format!("{} octets", entry.size)));
     lines.push(("accepted", entry.accepted_at.to_string()));

@@ -230,7 +230,8 @@ impl Connection {
                 self.say(Reply::undeliverable(status, &why));
                 let told = self.flush().await;
                 if let (Err(_), Some(report)) = (&told, report)
-                    && let Err(error) = self.shared.store().spool_report(account, report).await
+                    && let Err(error) =
+                        self.shared.store().spool_report(receipt.id(), account, report).await
                 {
                     tracing::error!(entry = %receipt.id(), %error, "a report could not be spooled");
                 }

@@ -197,9 +197,12 @@ impl Store {
                 })
             })
             .await;
-        if let Err(error) = written {
-            spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
-            return Err(error);
+        match written {
+            Ok(overtaken) => drop(spool.waiting_octets.fetch_sub(overtaken, Ordering::Relaxed)),
+            Err(error) => {
+                spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
+                return Err(error);
+            }
         }
         if ended && !kept {
             self.let_go(id, size).await;
@@ -211,7 +214,7 @@ impl Store {
             && let Err(Verdict::Refused { report: Some(report), .. }) = tell.send(verdict)
         {
             // It hung up while we wrote, without a reply.
-            let spooled = self.spool_report(account, report).await;
+            let spooled = self.spool_report(id, account, report).await;
             if let Err(error) = &spooled {
                 tracing::error!(entry = %id, %error, "a report could not be spooled");
             }
@@ -257,14 +260,21 @@ impl Store {
     }
 
     /// Spools a report by itself: of a refusal that the client was to be told, and could not be.
-    pub async fn spool_report(&self, account: AccountId, report: Report) -> Result<(), StoreError> {
+    pub async fn spool_report(
+        &self,
+        about: EntryId,
+        account: AccountId,
+        report: Report,
+    ) -> Result<(), StoreError> {
         let spool = &self.inner.spool;
         let octets = report.octets.len() as u64;
         spool.waiting_octets.fetch_add(octets, Ordering::Relaxed);
         let now = Timestamp::now();
         let written = self
             .write(move |connection| {
-                Box::pin(async move { insert_report(connection, account, now, report).await })
+                Box::pin(
+                    async move { insert_report(connection, about, account, now, report).await },
+                )
             })
             .await;
         match written {
@@ -307,6 +317,7 @@ impl Store {
     }
 }
 
+/// The octets of reports that wait no longer.
 async fn settle(
     connection: &mut SqliteConnection,
     id: EntryId,
@@ -315,7 +326,7 @@ async fn settle(
     outcome: Outcome,
     kept: bool,
     report: Option<Report>,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
     let (state, due_at, waited, note, answered) = match outcome {
@@ -350,15 +361,49 @@ async fn settle(
             .execute(&mut *all)
             .await?;
     }
+    let overtaken = match state {
+        State::Sent | State::Failed => overtake_reports(&mut all, id, now).await?,
+        _ => 0,
+    };
     if let Some(report) = report {
-        insert_report(&mut all, account, now, report).await?;
+        insert_report(&mut all, id, account, now, report).await?;
     }
-    all.commit().await
+    all.commit().await?;
+    Ok(overtaken)
+}
+
+/// Ends the reports on a mail that still wait while it comes to its end: that it is late, or in doubt,
+/// would be news from yesterday. Their octets.
+async fn overtake_reports(
+    connection: &mut SqliteConnection,
+    about: EntryId,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let reports = sqlx::query(
+        "UPDATE entry SET state = 'failed', due_at = ?1, \
+         note = 'overtaken: the mail came to its end before this report went' \
+         WHERE about = ?2 AND about IS NOT NULL AND state = 'queued' RETURNING *",
+    )
+    .bind(now.as_millisecond())
+    .bind(about.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut octets = 0;
+    for report in reports.iter().map(entry) {
+        let report = report?;
+        octets += report.size;
+        sqlx::query("DELETE FROM body WHERE entry = ?")
+            .bind(report.id.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(octets)
 }
 
 /// As a row, however large: a report has headers, words, and at most one mebibyte of a mail.
 async fn insert_report(
     connection: &mut SqliteConnection,
+    about: EntryId,
     account: AccountId,
     now: Timestamp,
     report: Report,
@@ -373,6 +418,7 @@ async fn insert_report(
         repeat_until: now,
         accepted_at: now,
         series: None,
+        about: Some(about),
         octets: Some(report.octets),
     };
     row.insert(connection).await.map(drop)

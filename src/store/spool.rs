@@ -133,6 +133,9 @@ pub struct Entry {
     /// It failed, and its octets are still there for another try.
     #[serde(default)]
     pub kept: bool,
+    /// Of a report: the mail that it speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<EntryId>,
     /// Whether the sender was told that it takes long.
     #[serde(default)]
     pub delay_reported: bool,
@@ -331,6 +334,7 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
         note: row.try_get("note")?,
         answered: row.try_get("answered")?,
         kept: row.try_get("kept")?,
+        about: row.try_get::<Option<&str>, _>("about")?.map(|id| decode(id.parse())).transpose()?,
         delay_reported: row.try_get("delay_reported")?,
     })
 }
