@@ -160,11 +160,15 @@ async fn a_mail_in_doubt_is_held_and_called_for_once() {
         // Whatever follows goes; what is held is not touched by it.
         let next = bridge.submit_short(&[COLLEAGUE], &format!("next-{n}")).await;
         bridge.once(next, State::Sent).await;
+        at_rest(&bridge).await;
         assert_eq!(bridge.entry(id).await.state, State::Held);
-        assert_eq!(calls(&bridge).await.len(), 2, "{act}");
+        // The mail, the report on it, and the next one.
+        assert_eq!(calls(&bridge).await.len(), 3, "{act}");
         let delivered = bridge.delivered().await;
-        let gone = delivered.iter().filter(|row| row.contains("doubt")).count();
-        assert_eq!(gone, copies, "{act}: {delivered:?}");
+        let count = |row: &str| delivered.iter().filter(|it| it.as_str() == row).count();
+        assert_eq!(count(&format!("{COLLEAGUE}: doubt-{n}")), copies, "{act}: {delivered:?}");
+        let report = format!("{USER}: Unknown whether sent: doubt-{n}");
+        assert_eq!(count(&report), 1, "{act}: {delivered:?}");
     }
 }
 
