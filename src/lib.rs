@@ -50,7 +50,8 @@
 //! 3. Only `graph/` knows Graph's JSON, only `store/` knows SQL.
 //! 4. Plans are made afresh for each attempt and never stored.
 //! 5. An attempt is written down before it is made, with the next one already in the future.
-//! 6. A send that was begun and not recorded is held and shown, never repeated by machine.
+//! 6. A send that was begun and not recorded is looked for before anything else is done ([`doubt`]); one
+//!    that stays in doubt is held and shown, never repeated by machine.
 //! 7. The envelope is the delivery set: Graph mails exactly the addresses of RCPT TO, or the
 //!    submission is refused.
 //! 8. An invite becomes the event *or* the mail, never both: no attendee gets two invitations.
@@ -70,7 +71,8 @@
 //!
 //! [`worker`] claims the entry (attempt and next attempt already written) and gives it, with a slot of
 //! the mailbox's [`graph::pace`], to [`execute`]: [`plan::of_mail`] composes what Graph gets,
-//! [`access`] gives a token, *sending* is written down, Graph is called. The answer has one meaning
+//! [`access`] gives a token, a draft is made and tagged, *sending* is written down, and the draft is sent;
+//! an account that may only send has no draft. The answer has one meaning
 //! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
 //! hear, and outcome and report are written down in one commit. A client whose reply is held back until
 //! then is told by that instead ([`store::verdict`]).

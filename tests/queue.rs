@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::daemon::{Client, Mail, Site};
 use common::{COLLEAGUE, TestBridge, USER};
+use postbridge::account::Profile;
 use postbridge::control::{self, Reply, Request, SOCKET};
 use postbridge::smtp::server::Kind;
 use postbridge::store::order::Order;
@@ -106,7 +107,7 @@ async fn quiet(bridge: &TestBridge, subject: &str) -> EntryId {
 }
 
 async fn bridge() -> TestBridge {
-    TestBridge::start_with(|config| {
+    TestBridge::start_as(Profile::SendOnly, |config| {
         config.smtp.starttls.clear();
         config.smtp.clear = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
     })
@@ -143,7 +144,7 @@ async fn a_held_mail_that_did_not_go_is_sent_again_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_mail_is_dropped_without_a_word() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     always(&bridge, Some(answer(504, "UnknownError"))).await;
     let id = bridge.submit_short(&[COLLEAGUE], "let-be").await;
     bridge.once(id, State::Held).await;
@@ -156,7 +157,7 @@ async fn a_held_mail_is_dropped_without_a_word() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_waits_is_tried_at_once_or_dropped_and_cannot_be_resolved() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     always(&bridge, Some(not_now())).await;
     let (first, second) = (
         bridge.submit_short(&[COLLEAGUE], "first").await,
@@ -184,7 +185,7 @@ async fn a_mail_that_waits_is_tried_at_once_or_dropped_and_cannot_be_resolved() 
 /// Someone gives the account the right that it lacked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_failed_is_tried_again_for_a_day_unless_it_was_handed_in_again() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     let store = &bridge.running.control.store;
     let denied = answer(403, "ErrorSendAsDenied");
     let body = "x".repeat(69) + "\n";
@@ -231,7 +232,7 @@ async fn a_mail_that_failed_is_tried_again_for_a_day_unless_it_was_handed_in_aga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_is_being_sent_is_left_alone() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     fault(&bridge, &[1], json!({"delay_ms": 600_000})).await;
     let id = bridge.submit_short(&[COLLEAGUE], "under-way").await;
     bridge.once(id, State::Sending).await;
@@ -240,7 +241,7 @@ async fn a_mail_that_is_being_sent_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_that_does_not_exist_is_refused_by_name() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     let nobody: EntryId = "01arz3ndektsv4rrffq69g5fav".parse().unwrap();
     for one in ALL {
         let why = order(&bridge, nobody, one).await.unwrap_err();
@@ -250,7 +251,7 @@ async fn a_mail_that_does_not_exist_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_mail_gives_its_room_back() {
-    let bridge = TestBridge::start_with(|config| config.spool.quota_mib = 1).await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |config| config.spool.quota_mib = 1).await;
     always(&bridge, Some(not_now())).await;
     let body = "x".repeat(69) + "\n";
     let mail = |subject: &str| {
@@ -270,7 +271,7 @@ async fn a_dropped_mail_gives_its_room_back() {
 /// be dropped was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drop_and_the_worker_never_both_have_the_same_mail() {
-    let bridge = TestBridge::start().await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     always(&bridge, Some(json!({"delay_ms": 3}))).await;
     let mut dropped = Vec::new();
     let mut sent = Vec::new();
@@ -307,7 +308,7 @@ fn text(output: &Output) -> (i32, String, String) {
 /// As a person types them, with a daemon and without one.
 #[test]
 fn the_commands_say_what_they_did_what_can_be_done_and_why_not() {
-    let site = Site::new();
+    let site = Site::new_as(Profile::SendOnly);
     let run = |arguments: &[&str]| text(&site.command(arguments).output().unwrap());
     let set = |act: &str| {
         let text = format!(

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use common::daemon::{Client, Mail, Site};
 use common::{COLLEAGUE, PATIENCE, TestBridge, USER};
 use jiff::SignedDuration;
+use postbridge::account::Profile;
 use postbridge::config::Config;
 use postbridge::smtp::server::Kind;
 use postbridge::store::order::Order;
@@ -47,7 +48,7 @@ fn not_now() -> Value {
 
 /// A bridge that takes passwords in clear, for the plain client.
 async fn bridge(change: impl FnOnce(&mut Config)) -> TestBridge {
-    TestBridge::start_with(|config| {
+    TestBridge::start_as(Profile::SendOnly, |config| {
         config.smtp.clear = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
         config.smtp.starttls.clear();
         change(config);
@@ -172,7 +173,7 @@ async fn a_report_in_doubt_is_held_and_makes_no_report() {
 /// What the stop left in doubt is found at the start.
 #[test]
 fn a_mail_that_a_crash_left_held_is_reported_once() {
-    let site = Site::new();
+    let site = Site::new_as(Profile::SendOnly);
     let script =
         r#"{"faults": [{"route": "/v1.0/me/sendMail", "nth": [1], "do": {"delay_ms": 600000}}]}"#;
     site.sandbox.world().faults.set(serde_json::from_str(script).unwrap());
