@@ -150,7 +150,7 @@ fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
     // Its sender may say that it did not arrive: then it goes as another draft.
     let mut daemon = site.serve();
     let again = Request::Order { id: held.id, order: Order::SendAgain };
-    assert!(matches!(site.ask(&again), Some( { .. })));
+    assert!(matches!(site.ask(&again), Some(Reply::Entry { .. })), "{}", daemon.log());
     let entries = site.finish(&mut daemon);
     let sent = entries.iter().find(|entry| entry.id == held.id).unwrap();
     assert_eq!((sent.state, site.copies("in doubt").get(COLLEAGUE)), (State::Sent, Some(&2)));

@@ -1,7 +1,7 @@
 //! What became of a mail, told to the client that waits to hear it before it is given its 250.
 //!
 //! A refusal is told once: by the reply, or by a report. Whoever takes the place of the one who waits
-//! out of [`Waiting`] decides which. The settling of the entry takes it *before* it writes, and then
+//! out of `Waiting` decides which. The settling of the entry takes it *before* it writes, and then
 //! writes no report: the client is told. The client's side takes it when its time is over, and the 250
 //! is given: from then on there is a report. Where the place is already taken, the verdict is on its
 //! way and must be waited for. A client that is gone by then was given no 250, so what goes wrong in
