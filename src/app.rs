@@ -22,6 +22,7 @@ use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
 use crate::graph::{Graph, pace::Pace};
+use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::smtp::tls;
 use crate::store::{self, OpenError, Store, StoreError};
@@ -127,12 +128,17 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let patience = config.doubt.patience();
     let (store, access) = (control.store.clone(), control.access.clone());
     let executor = Executor::new(store, access, graph, invites, patience);
+    let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
-    let worker = Worker { store, executor, pace: Pace::default(), patience };
+    let worker = Worker { store, executor, pace: Pace::default(), patience, report_command };
+    if let Err(error) = worker.report_held().await {
+        tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
+    }
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();
     let shared = Shared::new(control.store.clone(), limits, server_tls, &hostname);
+    let shared = shared.waiting(smtp.wait());
     Ok(Running {
         listening,
         certificates,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use serde::Deserialize;
@@ -37,6 +38,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub spool: Spool,
     pub doubt: Doubt,
+    pub report: Report,
     /// Settings of single accounts, by address.
     pub account: BTreeMap<Address, AccountSettings>,
 }
@@ -58,7 +60,18 @@ pub struct Smtp {
     pub key: Option<Spanned<PathBuf>>,
     /// The largest message taken, in octets; SIZE says it.
     pub message_octets_max: Spanned<u64>,
+    /// How long the reply to a mail is held back until it is known what becomes of it.
+    pub wait: Spanned<SignedDuration>,
     pub limits: Limits,
+}
+
+/// A client waits ten minutes for the reply to its mail (RFC 5321 §4.5.3.2.6), a person does not.
+const WAIT_MAX: SignedDuration = SignedDuration::from_secs(60);
+
+impl Smtp {
+    pub fn wait(&self) -> Duration {
+        self.wait.get_ref().unsigned_abs()
+    }
 }
 
 impl Default for Smtp {
@@ -77,6 +90,7 @@ impl Default for Smtp {
             certificate: None,
             key: None,
             message_octets_max: Spanned::new(0..0, MESSAGE_OCTETS),
+            wait: Spanned::new(0..0, SignedDuration::ZERO),
             limits: Limits::default(),
         }
     }
@@ -126,6 +140,14 @@ impl Doubt {
         let quiet = Duration::try_from_secs_f64(self.quiet_seconds).unwrap_or(LONGEST);
         Patience::new(quiet.min(LONGEST))
     }
+}
+
+/// `[report]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Report {
+    /// Program and arguments; it gets a copy of each report on its standard input.
+    pub command: Vec<String>,
 }
 
 /// `[account."address"]`
@@ -265,6 +287,26 @@ impl Config {
                 ),
             ));
         }
+        let wait = &self.smtp.wait;
+        if !(SignedDuration::ZERO..=WAIT_MAX).contains(wait.get_ref()) {
+            return Err(Bad::at(
+                wait,
+                format!("smtp.wait = \"{:#}\" cannot be meant", wait.get_ref()),
+                "choose \"0s\" to \"60s\"",
+            ));
+        }
+        if let Some(program) = self.report.command.first()
+            && !Path::new(program).is_absolute()
+        {
+            return Err(Bad {
+                message: format!("report.command begins with {program:?}"),
+                place: None,
+                remedy: Some(
+                    "give the full path of the program, then its arguments: no shell reads them"
+                        .into(),
+                ),
+            });
+        }
         if let (None, Some(key)) = (&self.smtp.certificate, &self.smtp.key) {
             return Err(Bad::at(
                 key,
@@ -384,6 +426,10 @@ mod tests {
             ("[smtp]\nstarttls = [\"localhost\"]\n", "socket address"),
             ("[account.\"adele\"]\n", "'@'"),
             ("[spool]\nquota_mib = -1\n", "-1"),
+            ("[smtp]\nwait = \"61s\"\n", "\"60s\""),
+            ("[smtp]\nwait = \"-1s\"\n", "\"60s\""),
+            ("[report]\ncommand = [\"logger\"]\n", "full path"),
+            ("[report]\ncommand = \"/usr/bin/logger -t postbridge\"\n", "sequence"),
         ] {
             let got = refusal(text);
             assert!(got.contains(hint), "{text} → {got}");

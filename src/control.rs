@@ -27,6 +27,7 @@ use crate::invite::Invite;
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
 use crate::store::invites::{Decided, Remembered};
+use crate::store::order::{Order, Refused};
 use crate::store::spool::{Entry, EntryId, State};
 use crate::store::{Store, StoreError};
 
@@ -84,6 +85,11 @@ pub enum Request {
     },
     Entry {
         id: EntryId,
+    },
+    /// What an operator wants done with one mail; answered by the entry as it is then.
+    Order {
+        id: EntryId,
+        order: Order,
     },
     /// Makes all that waits due now.
     Flush {},
@@ -144,6 +150,8 @@ pub enum Reply {
     },
     Entry {
         entry: Box<Entry>,
+        /// Whose it is; `None` when the account was removed.
+        account: Option<Box<Account>>,
     },
     Flushed {
         entries: u64,
@@ -240,10 +248,12 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
             Reply::Entries { entries, counts: store.counts().await? }
         }
         Request::Entry { id } => match store.entry(id).await? {
-            Some(entry) => Reply::Entry { entry: Box::new(entry) },
-            None => {
-                return Err(Refusal(format!("There is no mail {id}; ended ones are kept a week.")));
-            }
+            Some(entry) => shown(store, entry).await?,
+            None => return Err(no_such_mail(id)),
+        },
+        Request::Order { id, order } => match store.order(id, order).await? {
+            Ok(entry) => shown(store, entry).await?,
+            Err(refused) => return Err(not_ordered(id, order, refused)),
         },
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
         Request::Invites { address, most } => {
@@ -282,6 +292,48 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
 
 async fn find(store: &Store, address: &Address) -> Result<Arc<Account>, Refusal> {
     store.account_by_login(address.as_str()).await?.ok_or_else(|| unknown(address))
+}
+
+async fn shown(store: &Store, entry: Entry) -> Result<Reply, Refusal> {
+    let account = store.account(entry.account).await?.map(|account| Box::new((*account).clone()));
+    Ok(Reply::Entry { entry: Box::new(entry), account })
+}
+
+fn no_such_mail(id: EntryId) -> Refusal {
+    Refusal(format!("There is no mail {id}; ended ones are kept a week."))
+}
+
+/// Why an order was not carried out, and what would be.
+fn not_ordered(id: EntryId, order: Order, refused: Refused) -> Refusal {
+    let state = match refused {
+        Refused::NoSuchMail => return no_such_mail(id),
+        Refused::OctetsGone => {
+            return Refusal(format!(
+                "Nothing is kept of {id} that could be sent again: hand the mail in again."
+            ));
+        }
+        Refused::HandedInAgain(again) => {
+            return Refusal(format!(
+                "The same mail was handed in again since, as {again}: postbridge queue show {again}"
+            ));
+        }
+        Refused::State(state) => state,
+    };
+    Refusal(match (state, order) {
+        (State::Attempting | State::Sending, _) => {
+            format!("{id} is being sent at this moment; ask again when that is over.")
+        }
+        (State::Held, Order::Retry) => format!(
+            "{id} is held: nobody knows whether it went. Look in Sent Items, then say so: \
+             postbridge queue resolve {id} --sent, or --send-again."
+        ),
+        (State::Sent, _) => format!("{id} was sent; that cannot be taken back."),
+        (State::Failed, _) => format!("{id} has failed: nothing of it waits any more."),
+        (State::Queued, _) => {
+            format!("{id} is not held but waits to be sent: postbridge queue retry {id}, or drop.")
+        }
+        (State::Held, _) => format!("{id} is held."),
+    })
 }
 
 /// One account, or all.

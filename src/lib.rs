@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!  main → cli → app                                        wiring
-//!    smtp/server     control        worker                 who waits for the outside
+//!    smtp/server     control        worker ─► report_command   who waits for the outside
 //!         │             │             │
 //!         │             ▼             ▼
 //!         │           access ◄──── execute ───► graph      where the parts meet
@@ -39,6 +39,7 @@
 //! | [`access`] | an account's way to a token: sign-in, renewal, standing | send anything |
 //! | [`execute`] | carries out a plan, with a record before what cannot be undone | retry |
 //! | [`worker`] | claims, settles, retries | call Graph |
+//! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
 //!
@@ -49,7 +50,8 @@
 //! 3. Only `graph/` knows Graph's JSON, only `store/` knows SQL.
 //! 4. Plans are made afresh for each attempt and never stored.
 //! 5. An attempt is written down before it is made, with the next one already in the future.
-//! 6. A send that was begun and not recorded is held and shown, never repeated by machine.
+//! 6. A send that was begun and not recorded is looked for before anything else is done ([`doubt`]); one
+//!    that stays in doubt is held and shown, never repeated by machine.
 //! 7. The envelope is the delivery set: Graph mails exactly the addresses of RCPT TO, or the
 //!    submission is refused.
 //! 8. An invite becomes the event *or* the mail, never both: no attendee gets two invitations.
@@ -69,9 +71,11 @@
 //!
 //! [`worker`] claims the entry (attempt and next attempt already written) and gives it, with a slot of
 //! the mailbox's [`graph::pace`], to [`execute`]: [`plan::of_mail`] composes what Graph gets,
-//! [`access`] gives a token, *sending* is written down, Graph is called. The answer has one meaning
-//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words the bad news, and the
-//! outcome is written down in one commit.
+//! [`access`] gives a token, a draft is made and tagged, *sending* is written down, and the draft is sent;
+//! an account that may only send has no draft. The answer has one meaning
+//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
+//! hear, and outcome and report are written down in one commit. A client whose reply is held back until
+//! then is told by that instead ([`store::verdict`]).
 //!
 //! # An invite's walk
 //!
@@ -101,6 +105,7 @@ pub mod mime;
 pub mod plan;
 pub mod recurrence;
 pub mod report;
+pub mod report_command;
 pub mod retry;
 pub mod sandbox;
 pub mod secret;

@@ -31,6 +31,11 @@ pub fn next(attempts: u32, waited: Duration, told: Option<Duration>, chance: f64
     if waited.saturating_add(pause) > PATIENCE { Next::GiveUp } else { Next::After(pause) }
 }
 
+/// How long a mail that has `waited` so much is still tried.
+pub fn patience_left(waited: Duration) -> Duration {
+    PATIENCE.saturating_sub(waited)
+}
+
 /// The time of the next attempt that is written down before the present one is made: if the process
 /// dies in it, this is when it is tried again.
 pub fn after_a_crash() -> Duration {

@@ -22,6 +22,16 @@ impl Notify {
     pub fn wants_failure(self) -> bool {
         !self.never && (self.failure || !(self.success || self.delay))
     }
+
+    /// RFC 3461 §5.2.5: a delay may be reported where it was asked for, or nothing was said.
+    pub fn wants_delay(self) -> bool {
+        !self.never && (self.delay || !(self.success || self.failure))
+    }
+
+    /// RFC 3461 §4.1: a success only where it was asked for.
+    pub fn wants_success(self) -> bool {
+        !self.never && self.success
+    }
 }
 
 /// RFC 3461 §4.3: how much of the message a failure report returns.
@@ -162,5 +172,19 @@ mod tests {
         assert!(!Notify { never: true, ..Notify::default() }.wants_failure());
         assert!(!Notify { success: true, ..Notify::default() }.wants_failure());
         assert!(Notify { failure: true, delay: true, ..Notify::default() }.wants_failure());
+    }
+
+    #[test]
+    fn a_delay_is_reported_unless_something_else_was_asked_for_and_a_success_only_if_it_was() {
+        let delay = Notify { delay: true, ..Notify::default() };
+        let success = Notify { success: true, ..Notify::default() };
+        let failure = Notify { failure: true, ..Notify::default() };
+        let never = Notify { never: true, ..Notify::default() };
+        let wants = |notify: Notify| (notify.wants_delay(), notify.wants_success());
+        assert_eq!(wants(Notify::default()), (true, false));
+        assert_eq!(wants(delay), (true, false));
+        assert_eq!(wants(success), (false, true));
+        assert_eq!(wants(failure), (false, false));
+        assert_eq!(wants(never), (false, false));
     }
 }

@@ -6,16 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::Standing;
+use crate::account::{Account, Standing};
 use crate::doubt::Patience;
 use crate::execute::{Ended, Executor, Refused, Turn};
 use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
 use crate::mime;
-use crate::report;
+use crate::report::{self, Fate};
+use crate::report_command::ReportCommand;
 use crate::retry::{self, Next};
 use crate::store::spool::{Entry, Kind, Outcome, Report, State};
 use crate::store::{Store, StoreError};
@@ -31,13 +32,21 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(25);
 /// How long the record of an ended mail is kept.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the octets of a mail that failed are kept for another try.
+const KEEP_FAILED: Duration = Duration::from_secs(24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// How often drafts are looked for that ended mails left behind, and for how many mails at once.
 const SWEEP_EVERY: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(60);
 const SWEPT_AT_ONCE: u32 = 20;
+/// A mail that is still tried after this long is reported once.
+const DELAY_REPORTED_AFTER: SignedDuration = SignedDuration::from_hours(4);
+/// Held mails that are read at once at the start.
+const HELD_AT_ONCE: u32 = 100;
 
-/// What a report reads of a mail, in octets: its header, and what may stand around it.
-const HEAD_READ_OCTETS: u64 = mime::HEAD_OCTETS_MAX as u64 + 4096;
+/// What a report reads of a mail, in octets: its header, and enough to tell that it is too large to be
+/// returned whole.
+const REPORTED_OCTETS_MAX: u64 = report::RETURN_OCTETS_MAX as u64 + 1;
+const _: () = assert!(mime::HEAD_OCTETS_MAX < report::RETURN_OCTETS_MAX);
 
 #[derive(Clone)]
 pub struct Worker {
@@ -45,6 +54,8 @@ pub struct Worker {
     pub executor: Executor,
     pub pace: Pace,
     pub patience: Patience,
+    /// Gets a copy of each report.
+    pub report_command: ReportCommand,
 }
 
 impl Worker {
@@ -132,7 +143,7 @@ impl Worker {
     ) -> Result<(), StoreError> {
         for entry in self.store.claim(account, now, now, u32::MAX).await? {
             let note = "its account was removed; nothing was sent".to_owned();
-            self.settle(&entry, Outcome::Held { note }).await;
+            self.settle(&entry, Outcome::Held { note }, None).await;
         }
         Ok(())
     }
@@ -147,8 +158,8 @@ impl Worker {
             Ok(ended) => ended,
             Err(error) => self.after_a_panic(&turn.entry, &error.to_string()).await,
         };
-        let outcome = self.outcome(&turn, ended).await;
-        self.settle(&turn.entry, outcome).await;
+        let (outcome, report) = self.outcome(&turn, ended).await;
+        self.settle(&turn.entry, outcome, report).await;
     }
 
     /// What is known of an attempt that broke down is what it wrote.
@@ -162,19 +173,22 @@ impl Worker {
         }
     }
 
-    /// What follows from how an attempt ended.
-    async fn outcome(&self, turn: &Turn, ended: Ended) -> Outcome {
+    /// What follows from how an attempt ended, with the report on it if one is due.
+    async fn outcome(&self, turn: &Turn, ended: Ended) -> (Outcome, Option<Report>) {
         let entry = &turn.entry;
         let now = Timestamp::now();
         match ended {
-            Ended::Sent => Outcome::Sent,
-            Ended::Unknown { note } => Outcome::Held { note },
+            Ended::Sent => (Outcome::Sent, self.report(turn, now, Fate::Relayed).await),
+            Ended::Unknown { note } => {
+                let report = self.report(turn, now, Fate::Held { reason: &note }).await;
+                (Outcome::Held { note }, report)
+            }
             // Looking is not trying: it uses up none of the patience.
             Ended::InDoubt { at, note } => {
-                Outcome::Later { due_at: at, waited: Duration::ZERO, note }
+                (Outcome::Later { due_at: at, waited: Duration::ZERO, note }, None)
             }
             Ended::AccountWaits { note } => {
-                Outcome::Later { due_at: now, waited: Duration::ZERO, note }
+                (Outcome::Later { due_at: now, waited: Duration::ZERO, note }, None)
             }
             Ended::Later { after, throttled, note } => {
                 if throttled && let Some(pause) = after {
@@ -182,8 +196,9 @@ impl Worker {
                 }
                 match retry::next(entry.attempts, entry.waited, after, chance()) {
                     Next::After(pause) => {
+                        let report = self.delay(turn, now, &note).await;
                         let due_at = now.saturating_add(pause).unwrap_or(now);
-                        Outcome::Later { due_at, waited: pause, note }
+                        (Outcome::Later { due_at, waited: pause, note }, report)
                     }
                     Next::GiveUp => {
                         self.failed(
@@ -205,56 +220,128 @@ impl Worker {
         }
     }
 
-    /// The end of a mail that cannot go, with the report to its sender if one is due.
-    async fn failed(&self, turn: &Turn, now: Timestamp, refused: Refused) -> Outcome {
-        let entry = &turn.entry;
-        let note = refused.why.clone();
-        if entry.kind == Kind::Report || !report::wanted(&entry.envelope) {
-            return Outcome::Failed { note, report: None };
-        }
-        let octets = self.store.body_start(entry.id, HEAD_READ_OCTETS).await;
-        let octets = octets.ok().flatten().unwrap_or_default();
-        let octets = report::failure(&report::Failure {
-            account: &turn.account,
-            envelope: &entry.envelope,
-            head: mime::head(&octets),
-            id: &entry.id.to_string(),
-            accepted_at: entry.accepted_at,
-            finished_at: now,
+    /// The end of a mail that cannot go.
+    async fn failed(
+        &self,
+        turn: &Turn,
+        now: Timestamp,
+        refused: Refused,
+    ) -> (Outcome, Option<Report>) {
+        let fate = Fate::Failed {
             status: refused.status,
             reason: &refused.why,
             remedy: refused.remedy,
             remote: refused.diagnostic.as_deref(),
+        };
+        let report = self.report(turn, now, fate).await;
+        let Refused { status, diagnostic: answered, why: note, .. } = refused;
+        (Outcome::Failed { status, note, answered }, report)
+    }
+
+    /// The notice of a mail that takes long, once.
+    async fn delay(&self, turn: &Turn, now: Timestamp, reason: &str) -> Option<Report> {
+        let entry = &turn.entry;
+        if entry.delay_reported || now.duration_since(entry.accepted_at) < DELAY_REPORTED_AFTER {
+            return None;
+        }
+        let until = now.saturating_add(retry::patience_left(entry.waited)).unwrap_or(now);
+        self.report(turn, now, Fate::Delayed { reason, until }).await
+    }
+
+    /// The report on this fate, if it is wanted.
+    async fn report(&self, turn: &Turn, now: Timestamp, fate: Fate<'_>) -> Option<Report> {
+        self.report_on(&turn.entry, &turn.account, now, fate).await
+    }
+
+    async fn report_on(
+        &self,
+        entry: &Entry,
+        account: &Account,
+        now: Timestamp,
+        fate: Fate<'_>,
+    ) -> Option<Report> {
+        if entry.kind == Kind::Report || !report::wanted(&entry.envelope, &fate) {
+            return None;
+        }
+        let octets = self.store.body_start(entry.id, REPORTED_OCTETS_MAX).await;
+        let octets = octets.ok().flatten().unwrap_or_default();
+        let octets = report::compose(&report::Notice {
+            account,
+            envelope: &entry.envelope,
+            octets: &octets,
+            id: &entry.id.to_string(),
+            accepted_at: entry.accepted_at,
+            at: now,
+            fate,
         });
-        let own = vec![turn.account.address.clone().into()];
-        let report = Envelope::new(None, own, MailParameters::default())
-            .ok()
-            .map(|envelope| Report { envelope, octets });
-        Outcome::Failed { note, report }
+        let own = vec![account.address.clone().into()];
+        let envelope = Envelope::new(None, own, MailParameters::default()).ok()?;
+        Some(Report { envelope, octets })
+    }
+
+    /// Reports what a stop in the middle of sending left held. To be called before [`Worker::run`], so
+    /// that nobody finds such a mail at rest without its report. What cannot be written down now is
+    /// left for the next start.
+    pub async fn report_held(&self) -> Result<(), StoreError> {
+        loop {
+            let held = self.store.unreported_held(HELD_AT_ONCE).await?;
+            if held.is_empty() {
+                return Ok(());
+            }
+            for entry in held {
+                let note = entry.note.clone().unwrap_or_default();
+                let report = match self.store.account(entry.account).await? {
+                    Some(account) => {
+                        let (now, fate) = (Timestamp::now(), Fate::Held { reason: &note });
+                        self.report_on(&entry, &account, now, fate).await
+                    }
+                    None => None,
+                };
+                let outcome = Outcome::Held { note };
+                let settled =
+                    self.store.settle(&entry, outcome.clone(), report.clone(), Timestamp::MAX);
+                let reported = settled.await?;
+                self.say(&entry, outcome, report, reported);
+            }
+        }
     }
 
     /// Writes the outcome down, however long the disk takes to accept it, and says it once.
-    async fn settle(&self, entry: &Entry, outcome: Outcome) {
+    async fn settle(&self, entry: &Entry, outcome: Outcome, report: Option<Report>) {
         let pause = match outcome {
             Outcome::Failed { .. } => Duration::ZERO,
             _ => self.patience.before_sweeping(),
         };
         let sweep_at = Timestamp::now().saturating_add(pause).unwrap_or(Timestamp::MAX);
-        while let Err(error) = self.store.settle(entry, outcome.clone(), sweep_at).await {
-            tracing::error!(entry = %entry.id, %error, "an outcome could not be written down yet");
-            tokio::time::sleep(WRITE_AGAIN).await;
-        }
+        let reported = loop {
+            match self.store.settle(entry, outcome.clone(), report.clone(), sweep_at).await {
+                Ok(reported) => break reported,
+                Err(error) => {
+                    tracing::error!(entry = %entry.id, %error, "an outcome could not be written down yet");
+                    tokio::time::sleep(WRITE_AGAIN).await;
+                }
+            }
+        };
+        self.say(entry, outcome, report, reported);
+    }
+
+    /// Says what was written down, in the log and to the local command.
+    fn say(&self, entry: &Entry, outcome: Outcome, report: Option<Report>, reported: bool) {
         let (id, attempt) = (entry.id, entry.attempts);
         match outcome {
-            Outcome::Sent => tracing::info!(entry = %id, attempt, "sent"),
+            Outcome::Sent => tracing::info!(entry = %id, attempt, reported, "sent"),
             Outcome::Later { due_at, note, .. } => {
-                tracing::info!(entry = %id, attempt, %due_at, why = note, "not yet");
+                tracing::info!(entry = %id, attempt, %due_at, reported, why = note, "not yet");
             }
-            Outcome::Failed { note, report } => {
-                let reported = report.is_some();
+            Outcome::Failed { note, .. } => {
                 tracing::warn!(entry = %id, attempt, reported, why = note, "failed");
             }
-            Outcome::Held { note } => tracing::warn!(entry = %id, attempt, why = note, "held"),
+            Outcome::Held { note } => {
+                tracing::warn!(entry = %id, attempt, reported, why = note, "held");
+            }
+        }
+        if let Some(report) = report.filter(|_| reported) {
+            self.report_command.give(entry.id, report.octets);
         }
     }
 
@@ -285,8 +372,15 @@ impl Worker {
     }
 
     async fn forget(&self) {
-        let Ok(before) = Timestamp::now().checked_sub(KEEP_ENDED) else { return };
-        if let Err(error) = self.store.forget_ended(before).await {
+        let now = Timestamp::now();
+        let (Ok(ended), Ok(failed)) = (now.checked_sub(KEEP_ENDED), now.checked_sub(KEEP_FAILED))
+        else {
+            return;
+        };
+        if let Err(error) = self.store.forget_kept(failed).await {
+            tracing::warn!(%error, "the octets of failed mails could not be forgotten");
+        }
+        if let Err(error) = self.store.forget_ended(ended).await {
             tracing::warn!(%error, "ended mails could not be forgotten");
         }
     }

@@ -103,16 +103,22 @@ fn account_for(site: &Site, accepted: &[(Mail, EntryId)], entries: &[Entry]) -> 
         totals.failed += usize::from(entry.state == State::Failed);
         totals.held += usize::from(entry.state == State::Held);
     }
-    // Each failure has its one report, and each report's copy is the sender's own.
+    // Each that failed or is held has its one report, and each report's copy is the sender's own.
     let reports: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::Report).collect();
     totals.reports = reports.len();
-    assert_eq!(reports.len(), totals.failed, "{entries:?}");
+    assert_eq!(reports.len(), totals.failed + totals.held, "{entries:?}");
     let sent = reports.iter().filter(|entry| entry.state == State::Sent).count();
     let held = reports.iter().filter(|entry| entry.state == State::Held).count();
     assert_eq!(sent + held, reports.len(), "{reports:?}");
-    let copies = site.copies("Not delivered: refused");
-    assert!(copies.keys().all(|recipient| recipient == USER), "{copies:?}");
-    let copies = copies.values().sum::<usize>();
+    let mut copies = 0;
+    for (mail, _) in accepted {
+        for what in ["Not delivered", "Unknown whether sent"] {
+            let of_one = site.copies(&format!("{what}: {}", mail.subject));
+            assert!(of_one.keys().all(|recipient| recipient == USER), "{of_one:?}");
+            assert!(of_one.values().all(|&n| n == 1), "{of_one:?}");
+            copies += of_one.values().sum::<usize>();
+        }
+    }
     assert!((sent..=sent + held).contains(&copies), "{copies} of {sent} to {}", sent + held);
     // What no client was promised is not there either.
     assert_eq!(entries.len() - reports.len(), accepted.len(), "{entries:?}");

@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use common::daemon::{Client, Daemon, Mail, Site};
 use common::{COLLEAGUE, PATIENCE, USER};
+use postbridge::control::{Reply, Request};
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
 use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
+use postbridge::store::order::Order;
 use postbridge::store::spool::{Kind, State};
 
 /// Past libtest's capture, so that a run leaves its numbers in the log.
@@ -145,6 +147,13 @@ fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
     let held = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
     assert_eq!((held.state, site.copies("in doubt").get(COLLEAGUE)), (State::Held, Some(&1)));
     assert!(held.note.as_ref().unwrap().contains("neither in Drafts nor in Sent Items"));
+    // Its sender may say that it did not arrive: then it goes as another draft.
+    let mut daemon = site.serve();
+    let again = Request::Order { id: held.id, order: Order::SendAgain };
+    assert!(matches!(site.ask(&again), Some(Reply::Entry { .. })), "{}", daemon.log());
+    let entries = site.finish(&mut daemon);
+    let sent = entries.iter().find(|entry| entry.id == held.id).unwrap();
+    assert_eq!((sent.state, site.copies("in doubt").get(COLLEAGUE)), (State::Sent, Some(&2)));
 }
 
 /// A create without an answer leaves a draft; another is sent, and the first is deleted.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// They only compute, and name only each other.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "account",
     "submission",
     "mime",
@@ -17,6 +17,7 @@ const PURE: [&str; 11] = [
     "itip",
     "recurrence",
     "invite",
+    "doubt",
     "plan",
     "report",
     "retry",
@@ -24,19 +25,31 @@ const PURE: [&str; 11] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 14] = [
     ("graph", &[]),
     ("entra", &[]),
     ("store", &[]),
     ("smtp", &["store"]),
     ("access", &["entra", "graph", "store"]),
     ("execute", &["access", "entra", "graph", "store"]),
-    ("worker", &["execute", "store", "graph::pace"]),
+    ("worker", &["execute", "store", "graph::pace", "report_command"]),
+    ("report_command", &["store::spool"]),
     ("control", &["access", "store", "entra::hint"]),
     ("config", &["entra", "store", "smtp::limits"]),
     (
         "app",
-        &["access", "config", "control", "entra", "execute", "graph", "smtp", "store", "worker"],
+        &[
+            "access",
+            "config",
+            "control",
+            "entra",
+            "execute",
+            "graph",
+            "report_command",
+            "smtp",
+            "store",
+            "worker",
+        ],
     ),
     ("cli", &["access", "app", "config", "control", "entra", "sandbox", "smtp", "store"]),
     ("sandbox", &[]),

@@ -234,7 +234,7 @@ impl Stage {
             .entries()
             .into_iter()
             .skip(self.seen.requests)
-            .filter(|request| request.path.starts_with("/v1.0/"))
+            .filter(|request| request.path.starts_with("/v1.0/") && !is_on_the_way(request))
             .collect();
         let invitations = world.ledger.invitations().split_off(self.seen.invitations);
         let mails = world.ledger.copies().split_off(self.seen.mails);
@@ -244,7 +244,8 @@ impl Stage {
         // Of what was made and is gone again only the requests know.
         let own = world.calendar.events(user).into_iter().filter(|event| event.is_organizers());
         let mut events: Vec<u64> = own.map(|event| event.number).collect();
-        events.extend(requests.iter().filter_map(|request| Some(item_of(&request.path)?.number)));
+        let of_events = requests.iter().filter(|request| request.path.contains("/events/"));
+        events.extend(of_events.filter_map(|request| Some(item_of(&request.path)?.number)));
         events.sort_unstable();
         events.retain(|number| !self.seen.events.contains(number));
         events.dedup();
@@ -268,6 +269,11 @@ impl Stage {
     }
 }
 
+/// A mail is a draft before it is sent; only that it is sent is told here.
+fn is_on_the_way(request: &Request) -> bool {
+    request.path.contains("/me/messages") && !request.path.ends_with("/send")
+}
+
 /// The item whose id stands in a path.
 fn item_of(path: &str) -> Option<ItemId> {
     path.split('/').find_map(ItemId::read)
@@ -277,6 +283,7 @@ fn item_of(path: &str) -> Option<ItemId> {
 fn call(request: &Request, events: &[u64]) -> String {
     let segment = |text: &str| match ItemId::read(text) {
         None => text.to_owned(),
+        Some(_) if request.path.contains("/messages/") => "{draft}".to_owned(),
         Some(item) => {
             let at = events.iter().position(|number| *number == item.number).unwrap();
             let name = if at == 0 { "event".to_owned() } else { format!("event {}", at + 1) };

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use mail_parser::{Message, MessageParser, MimeHeaders};
 use postbridge::account::{Account, AccountId, Address, Profile, Standing};
-use postbridge::report::{Failure, failure, wanted};
-use postbridge::submission::{Envelope, ForwardPath, MailParameters, Notify};
+use postbridge::report::{Fate, Notice, RETURN_OCTETS_MAX, compose, wanted};
+use postbridge::submission::{Envelope, ForwardPath, MailParameters, Notify, Return};
 use proptest::prelude::*;
 
 fn address(text: &str) -> Address {
@@ -45,19 +45,30 @@ fn three() -> Envelope {
     ])
 }
 
-fn report(envelope: &Envelope, head: &[u8], reason: &str, remote: &str) -> Vec<u8> {
-    failure(&Failure {
+fn tell(envelope: &Envelope, octets: &[u8], fate: Fate<'_>) -> Vec<u8> {
+    compose(&Notice {
         account: &account(),
         envelope,
-        head,
+        octets,
         id: "k7q2",
         accepted_at: "2026-11-23T08:00:00Z".parse().unwrap(),
-        finished_at: "2026-11-23T08:00:02Z".parse().unwrap(),
-        status: [5, 3, 4],
-        reason,
-        remedy: "Send the attachment as a link, or split it over several mails.",
-        remote: Some(remote),
+        at: "2026-11-23T08:00:02Z".parse().unwrap(),
+        fate,
     })
+}
+
+fn report(envelope: &Envelope, octets: &[u8], reason: &str, remote: &str) -> Vec<u8> {
+    let remedy = "Send the attachment as a link, or split it over several mails.";
+    let fate = Fate::Failed { status: [5, 3, 4], reason, remedy, remote: Some(remote) };
+    tell(envelope, octets, fate)
+}
+
+const FAILED: Fate<'static> =
+    Fate::Failed { status: [5, 0, 0], reason: "r", remedy: "m", remote: None };
+const HELD: Fate<'static> = Fate::Held { reason: "504 UnknownError" };
+
+fn delayed() -> Fate<'static> {
+    Fate::Delayed { reason: "429", until: "2026-11-28T08:00:00Z".parse().unwrap() }
 }
 
 const HEAD: &[u8] = b"From: adele.vance@contoso.example\r\n\
@@ -126,12 +137,123 @@ fn every_recipient_has_its_block_but_for_those_who_said_never() {
 fn no_report_on_a_null_reverse_path_nor_where_none_is_wanted() {
     let alex = || path("alex.wilber@contoso.example", Notify::default(), None);
     let never = || path("megan@fabrikam.example", NEVER, None);
-    assert!(wanted(&envelope(vec![alex(), never()])));
-    assert!(!wanted(&envelope(vec![never()])));
+    assert!(wanted(&envelope(vec![alex(), never()]), &FAILED));
     let null = Envelope::new(None, vec![alex()], MailParameters::default()).unwrap();
-    assert!(!wanted(&null));
+    for fate in [FAILED, HELD, delayed(), Fate::Relayed] {
+        assert!(!wanted(&envelope(vec![never()]), &fate), "{fate:?}");
+        assert!(!wanted(&null, &fate), "{fate:?}");
+    }
+}
+
+/// RFC 3461 §4.1, §5.2.4 to §5.2.6.
+#[test]
+fn each_kind_of_report_goes_to_those_who_want_it() {
+    let none = Notify::default();
+    let success = Notify { success: true, ..none };
+    let failure = Notify { failure: true, ..none };
+    let delay = Notify { delay: true, ..none };
+    for (notify, expected) in [
+        // Failed, delayed, held, relayed.
+        (none, [true, true, true, false]),
+        (success, [false, false, false, true]),
+        (failure, [true, false, true, false]),
+        (delay, [false, true, true, false]),
+        (Notify { success: true, ..failure }, [true, false, true, true]),
+        (NEVER, [false; 4]),
+    ] {
+        let envelope = envelope(vec![path("alex.wilber@contoso.example", notify, None)]);
+        let got = [FAILED, delayed(), HELD, Fate::Relayed].map(|fate| wanted(&envelope, &fate));
+        assert_eq!(got, expected, "{notify:?}");
+    }
+}
+
+#[test]
+fn a_delay_says_until_when_it_is_tried_and_that_nothing_is_to_be_done() {
+    let octets = tell(&three(), HEAD, delayed());
+    let mail = MessageParser::new().parse(&octets).unwrap();
+    assert_eq!(mail.subject(), Some("Not delivered yet: Einladung für Donnerstag"));
+    let status = status(&mail);
+    assert!(status.contains("\r\nAction: delayed\r\nStatus: 4.4.7\r\n"), "{status}");
+    let until = "\r\nWill-Retry-Until: Sat, 28 Nov 2026 08:00:00 +0000\r\n";
+    assert_eq!(status.matches(until).count(), 2, "{status}");
+    assert!(mail.body_text(0).unwrap().contains("you need not send it again"));
+}
+
+#[test]
+fn a_held_mail_is_neither_failed_nor_sent_and_the_report_says_what_to_do() {
+    let octets = tell(&three(), HEAD, HELD);
+    let mail = MessageParser::new().parse(&octets).unwrap();
+    assert_eq!(mail.subject(), Some("Unknown whether sent: Einladung für Donnerstag"));
+    let status = status(&mail);
+    assert!(status.contains("\r\nAction: delayed\r\nStatus: 4.4.2\r\n"), "{status}");
+    assert!(!status.contains("Will-Retry-Until"), "it is not tried again\n{status}");
+    let words = mail.body_text(0).unwrap();
+    for line in [
+        "Sent Items of adele.vance@contoso.example",
+        "    postbridge queue resolve k7q2 --sent\r\n",
+        "    postbridge queue resolve k7q2 --send-again\r\n",
+        "504 UnknownError",
+    ] {
+        assert!(words.contains(line), "{line:?} is not in\n{words}");
+    }
+}
+
+#[test]
+fn a_mail_that_graph_took_is_relayed_and_not_delivered() {
     let success = Notify { success: true, ..Notify::default() };
-    assert!(!wanted(&envelope(vec![path("alex.wilber@contoso.example", success, None)])));
+    let envelope = envelope(vec![
+        path("alex.wilber@contoso.example", success, None),
+        path("megan@fabrikam.example", Notify::default(), None),
+    ]);
+    let octets = tell(&envelope, HEAD, Fate::Relayed);
+    let mail = MessageParser::new().parse(&octets).unwrap();
+    let status = status(&mail);
+    assert_eq!(status.matches("Action: relayed\r\nStatus: 2.0.0\r\n").count(), 1, "{status}");
+    assert!(!status.contains("megan"), "{status}");
+}
+
+/// RFC 3461 §4.3.
+#[test]
+fn the_whole_mail_comes_back_only_from_a_failure_and_only_if_it_was_asked_for_and_is_small() {
+    let with = |ret| {
+        let paths = vec![path("alex.wilber@contoso.example", Notify::default(), None)];
+        let parameters = MailParameters { ret, ..MailParameters::default() };
+        Envelope::new(Some(address("adele.vance@contoso.example")), paths, parameters).unwrap()
+    };
+    let mail = |body: &str| [HEAD, body.as_bytes()].concat();
+    let (full, headers) = (with(Some(Return::Full)), with(Some(Return::Headers)));
+    let small = mail("Grüße\r\n--=_postbridge_k7q2_0\r\n");
+    let large = mail(&"x\r\n".repeat(RETURN_OCTETS_MAX / 3));
+    let long_line = mail(&format!("{}\r\n", "x".repeat(999)));
+    for (envelope, octets, fate, whole) in [
+        (&full, &small, FAILED, true),
+        (&headers, &small, FAILED, false),
+        (&with(None), &small, FAILED, false),
+        (&full, &small, HELD, false),
+        (&full, &small, delayed(), false),
+        (&full, &large, FAILED, false),
+        (&full, &long_line, FAILED, false),
+        (&full, &mail("bare\nline feed\r\n"), FAILED, false),
+    ] {
+        let report = tell(envelope, octets, fate);
+        let parsed = MessageParser::new().parse(&report).unwrap();
+        let last = &parsed.parts[3];
+        let subtype = last.content_type().unwrap().subtype().unwrap().to_owned();
+        if whole {
+            assert_eq!(subtype, "rfc822");
+            let returned = last.message().unwrap().raw_message();
+            assert_eq!(
+                String::from_utf8_lossy(returned).trim_end(),
+                String::from_utf8_lossy(octets).trim_end()
+            );
+            let head = String::from_utf8_lossy(&report[..report.len() - octets.len()]).into_owned();
+            assert!(head.contains("Content-Transfer-Encoding: 8bit"), "{head}");
+        } else {
+            assert_eq!(subtype, "rfc822-headers");
+            assert!(!String::from_utf8_lossy(&report).contains("postbridge_k7q2_0\r\n--=_"));
+        }
+        assert_eq!(parsed.parts.len(), 4);
+    }
 }
 
 #[test]
@@ -167,17 +289,26 @@ proptest! {
         remote in any::<String>(),
         id in any::<String>(),
         orcpt in any::<String>(),
+        kind in 0..3,
+        full in any::<bool>(),
     ) {
         let head = [format!("Subject: {subject}\r\n").as_bytes(), &head[..]].concat();
-        let envelope = envelope(vec![path("alex.wilber@contoso.example", Notify::default(), Some(&orcpt))]);
+        let paths = vec![path("alex.wilber@contoso.example", Notify::default(), Some(&orcpt))];
+        let ret = full.then_some(Return::Full);
+        let parameters = MailParameters { ret, envid: Some("QQ314159".into()), ..MailParameters::default() };
+        let envelope = Envelope::new(Some(address("adele.vance@contoso.example")), paths, parameters).unwrap();
         let account = account();
         let at = "2026-11-23T08:00:00Z".parse().unwrap();
-        let parts = Failure {
-            account: &account, envelope: &envelope, head: &head, id: &id, accepted_at: at,
-            finished_at: at, status: [5, 0, 0], reason: &reason, remedy: &reason, remote: Some(&remote),
+        let fate = match kind {
+            0 => Fate::Failed { status: [5, 0, 0], reason: &reason, remedy: &reason, remote: Some(&remote) },
+            1 => Fate::Delayed { reason: &reason, until: at },
+            _ => Fate::Held { reason: &reason },
         };
-        let octets = failure(&parts);
-        prop_assert_eq!(&octets, &failure(&parts));
+        let parts = Notice {
+            account: &account, envelope: &envelope, octets: &head, id: &id, accepted_at: at, at, fate,
+        };
+        let octets = compose(&parts);
+        prop_assert_eq!(&octets, &compose(&parts));
         let lines: Vec<&[u8]> = octets.split(|&o| o == b'\n').collect();
         let (last, lines) = lines.split_last().unwrap();
         prop_assert!(last.is_empty());

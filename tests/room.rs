@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{COLLEAGUE, TestBridge, USER};
+use postbridge::account::Profile;
 use postbridge::store::spool::State;
 use serde_json::json;
 
@@ -19,7 +20,7 @@ fn mail(subject: &str, octets: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_quota_is_a_452_until_mails_have_gone() {
-    let bridge = TestBridge::start_with(|config| config.spool.quota_mib = 1).await;
+    let bridge = TestBridge::start_as(Profile::SendOnly, |config| config.spool.quota_mib = 1).await;
     let conflict = json!({"answer": {"status": 409, "code": "ErrorIrresolvableConflict"}});
     let rule = json!({"route": "/v1.0/me/sendMail", "every": true, "do": conflict});
     bridge.post("/_sandbox/faults", json!({"faults": [rule]})).await;
@@ -83,7 +84,9 @@ async fn a_full_disk_is_a_452_at_once_and_is_recovered_from_without_a_restart() 
     let Some(disk) = SmallDisk::mount() else {
         return common::skip("no small disk can be mounted here (it takes root)");
     };
-    let bridge = TestBridge::start_with(|config| config.state_dir = Some(disk.state())).await;
+    let bridge =
+        TestBridge::start_as(Profile::SendOnly, |config| config.state_dir = Some(disk.state()))
+            .await;
     let before = bridge.submit_short(&[COLLEAGUE], "before").await;
     bridge.once(before, State::Sent).await;
 

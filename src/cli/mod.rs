@@ -7,6 +7,7 @@ pub mod exit;
 pub mod invites;
 pub mod line;
 pub mod queue;
+mod queue_words;
 mod redirect;
 pub mod sandbox;
 pub mod serve;

@@ -1,11 +1,13 @@
-//! `postbridge queue`: the mails that were accepted, and what became of them.
+//! `postbridge queue`: the mails that were accepted, what became of them, and what is to.
 
 use clap::Subcommand;
 
 use crate::cli::line::{Line, odd};
+use crate::cli::queue_words::{in_short, row, show};
 use crate::config::Config;
 use crate::control::{Reply, Request};
-use crate::store::spool::{Entry, EntryId, State};
+use crate::store::order::Order;
+use crate::store::spool::{EntryId, State};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -20,14 +22,46 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// One mail: envelope, attempts, what was answered.
+    /// One mail: envelope, attempts, what was answered, what to do.
     Show {
         id: EntryId,
         #[arg(long)]
         json: bool,
     },
+    /// Try a mail that waits now.
+    Retry {
+        id: EntryId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a mail that waits or is held: it is not sent, and nobody is told.
+    Drop {
+        id: EntryId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what became of a held mail, after a look in Sent Items.
+    Resolve {
+        id: EntryId,
+        #[command(flatten)]
+        seen: Seen,
+        #[arg(long)]
+        json: bool,
+    },
     /// Try all that waits now.
     Flush,
+}
+
+/// What was seen in Sent Items.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Seen {
+    /// It is there: it was sent.
+    #[arg(long)]
+    sent: bool,
+    /// It is not there: send it again.
+    #[arg(long)]
+    send_again: bool,
 }
 
 pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Result<()> {
@@ -53,10 +87,16 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
             }
         }
         Command::Show { id, json } => match line.ask(Request::Entry { id }).await? {
-            Reply::Entry { entry } if json => println!("{}", serde_json::to_string(&entry)?),
-            Reply::Entry { entry } => show(&entry),
+            Reply::Entry { entry, .. } if json => println!("{}", serde_json::to_string(&entry)?),
+            Reply::Entry { entry, account } => print!("{}", show(&entry, account.as_deref())),
             other => odd(&other)?,
         },
+        Command::Retry { id, json } => order(&line, id, Order::Retry, json).await?,
+        Command::Drop { id, json } => order(&line, id, Order::Drop, json).await?,
+        Command::Resolve { id, seen, json } => {
+            let seen = if seen.sent { Order::Sent } else { Order::SendAgain };
+            order(&line, id, seen, json).await?;
+        }
         Command::Flush => match line.ask(Request::Flush {}).await? {
             Reply::Flushed { entries } => println!("{entries} made due"),
             other => odd(&other)?,
@@ -65,33 +105,13 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
     Ok(())
 }
 
-fn row(entry: &Entry) -> String {
-    let to: Vec<&str> = entry.envelope.recipients().map(|address| address.as_str()).collect();
-    let to = match to.as_slice() {
-        [one] => (*one).to_owned(),
-        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
-        [] => String::new(),
-    };
-    let (id, state) = (entry.id, entry.state.name());
-    let note = entry.note.as_deref().unwrap_or_default();
-    format!("{id}  {state:<10} {:>9} octets  {}  {to}  {note}", entry.size, entry.accepted_at)
-}
-
-fn show(entry: &Entry) {
-    let sender = entry.envelope.reverse_path().map_or("<>", |address| address.as_str());
-    println!("id        {}", entry.id);
-    println!("state     {}", entry.state.name());
-    println!("kind      {}", entry.kind.name());
-    println!("from      {sender}");
-    for to in entry.envelope.recipients() {
-        println!("to        {to}");
+async fn order(line: &Line, id: EntryId, order: Order, json: bool) -> anyhow::Result<()> {
+    match line.ask(Request::Order { id, order }).await? {
+        Reply::Entry { entry, .. } if json => println!("{}", serde_json::to_string(&entry)?),
+        Reply::Entry { entry, account } => {
+            println!("{id}: {}", in_short(order, &entry, account.as_deref()));
+        }
+        other => odd(&other)?,
     }
-    println!("size      {} octets", entry.size);
-    println!("accepted  {}", entry.accepted_at);
-    println!("attempts  {}", entry.attempts);
-    let when = if entry.state == State::Queued { "next try  " } else { "since     " };
-    println!("{when}{}", entry.due_at);
-    if let Some(note) = &entry.note {
-        println!("note      {note}");
-    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ pub enum Unusable {
 }
 
 /// The most of an answer that is read.
-const ANSWER_OCTETS_MAX: usize = 1 << 20;
+const ANSWER_OCTETS_MAX: usize = 8 << 20;
 
 pub(super) struct Success {
     pub status: StatusCode,

@@ -178,7 +178,7 @@ pub struct Copies {
     pub inbox: Vec<u64>,
     /// The first copy stands for the mail.
     pub sent_items: Vec<u64>,
-    /// How many drafts there are that nobody sent.
+    /// How many drafts there are in Drafts that nobody sent.
     pub drafts: usize,
 }
 
@@ -191,7 +191,9 @@ impl Mail {
             let there = items.filter(|item| item.owner == user && item.folder == folder);
             there.filter_map(|item| item.seq).collect()
         };
-        let is_draft = |item: &&Arc<Item>| item.owner == user && matches!(item.stage, Stage::Draft);
+        let is_draft = |item: &&Arc<Item>| {
+            item.owner == user && item.folder == Folder::DRAFTS && item.stage == Stage::Draft
+        };
         let drafts = book.items.values().filter(is_draft).count();
         let (inbox, sent_items) = (within(Folder::INBOX), within(Folder::SENT_ITEMS));
         Copies { inbox, sent_items, drafts }

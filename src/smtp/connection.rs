@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Credentials;
@@ -27,7 +27,8 @@ use super::stream::{Prompt, Stream};
 use crate::account::Account;
 use crate::mime::{self, Refusal, calendar, content};
 use crate::plan;
-use crate::store::spool::Incoming;
+use crate::store::spool::{EntryId, Incoming, Receipt, State};
+use crate::store::verdict::{Listening, Verdict};
 
 /// Octets read at once: of commands, by way of the stack; of a mail's text, into a buffer.
 const COMMAND_READ_OCTETS: usize = 4096;
@@ -38,6 +39,8 @@ const OUTPUT_OCTETS_MAX: usize = 8 * 1024;
 /// still sends does not overtake the last reply.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_OCTETS_MAX: usize = 1024 * 1024;
+/// What a client that waits for a reply may send ahead of it.
+const AHEAD_OCTETS_MAX: usize = 64 * 1024;
 
 pub struct Connection {
     shared: Arc<Shared>,
@@ -118,7 +121,10 @@ impl Connection {
         self.say(self.session.greeting());
         loop {
             self.flush().await?;
-            self.read().await?;
+            // What came while a reply was held back is here already.
+            if self.input.is_empty() {
+                self.read().await?;
+            }
             self.advance().await?;
         }
     }
@@ -147,10 +153,7 @@ impl Connection {
                 }
                 Step::Write(octets) => self.keep(octets).await,
                 Step::Abandon => self.spooling = Spooling::Nothing,
-                Step::Commit(mail) => {
-                    let reply = self.settle(*mail).await;
-                    self.say(reply);
-                }
+                Step::Commit(mail) => self.settle(*mail).await?,
                 Step::StartTls => {
                     self.flush().await?;
                     self.spooling = Spooling::Nothing;
@@ -163,7 +166,7 @@ impl Connection {
             }
         }
         // The buffer serves again for the next octets of a mail, and only for these.
-        if self.session.stage() == Stage::Data {
+        if self.session.stage() == Stage::Data && self.input.is_empty() {
             self.input = input;
             self.input.clear();
         }
@@ -213,10 +216,86 @@ impl Connection {
     }
 
     /// The mail has arrived: it is judged, made durable, and answered for.
-    async fn settle(&mut self, mail: Arrived) -> Reply {
+    async fn settle(&mut self, mail: Arrived) -> Result<(), Over> {
+        let account = mail.account.id;
+        let (receipt, listening) = match self.keep_all(mail).await {
+            Ok(kept) => kept,
+            Err(refusal) => {
+                self.say(refusal);
+                return Ok(());
+            }
+        };
+        match self.verdict(&receipt, listening).await? {
+            Verdict::Queued => self.say(Reply::queued(&receipt)),
+            Verdict::Sent => self.say(Reply::sent(&receipt)),
+            Verdict::Refused { status, why, report } => {
+                self.say(Reply::undeliverable(status, &why));
+                let told = self.flush().await;
+                if let (Err(_), Some(report)) = (&told, report)
+                    && let Err(error) =
+                        self.shared.store().spool_report(receipt.id(), account, report).await
+                {
+                    tracing::error!(entry = %receipt.id(), %error, "a report could not be spooled");
+                }
+                told?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be said of a mail that was kept.
+    async fn verdict(
+        &mut self,
+        receipt: &Receipt,
+        listening: Option<Listening>,
+    ) -> Result<Verdict, Over> {
+        let listening = match receipt.is_repeat() && !self.shared.wait().is_zero() {
+            false => listening,
+            // The mail that it repeats may be decided already. Asked for before we look.
+            true => {
+                let listening = self.listen(receipt.id());
+                match self.shared.store().entry(receipt.id()).await {
+                    Ok(Some(entry)) if entry.state == State::Sent => return Ok(Verdict::Sent),
+                    Ok(Some(entry)) if !matches!(entry.state, State::Failed | State::Held) => {
+                        listening
+                    }
+                    _ => None,
+                }
+            }
+        };
+        match listening {
+            Some(listening) => self.hear(listening).await,
+            None => Ok(Verdict::Queued),
+        }
+    }
+
+    /// Waits for what becomes of a mail, until its time is over, the client has said its last, or the
+    /// daemon stops. What the client sends ahead is kept.
+    async fn hear(&mut self, mut listening: Listening) -> Result<Verdict, Over> {
+        self.flush().await?;
+        let deadline = Instant::now() + self.shared.wait();
+        loop {
+            let may_read = self.input.len() < AHEAD_OCTETS_MAX;
+            tokio::select! {
+                biased;
+                verdict = listening.verdict() => return Ok(verdict),
+                () = self.stop.cancelled() => return Ok(listening.end().await),
+                () = sleep_until(deadline) => return Ok(listening.end().await),
+                read = fill(&mut self.stream, &mut self.input, Stage::Command), if may_read => {
+                    // It may have closed its half only, and be there for a reply.
+                    if read? == 0 {
+                        return Ok(listening.end().await);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a mail and makes it durable; what is to be waited for, or the refusal.
+    async fn keep_all(&mut self, mail: Arrived) -> Result<(Receipt, Option<Listening>), Reply> {
         let Arrived { envelope, account, head, octets } = mail;
         let mut incoming = match std::mem::replace(&mut self.spooling, Spooling::Nothing) {
-            Spooling::Failed(refusal) => return refusal,
+            Spooling::Failed(refusal) => return Err(refusal),
             Spooling::Into(incoming) => incoming,
             Spooling::Nothing => Box::new(self.shared.store().begin(&account)),
         };
@@ -224,23 +303,23 @@ impl Connection {
             Ok(edits) => edits,
             Err(refusal) => {
                 tracing::info!(account = %account.id, code = refusal.code, "mail refused");
-                return Reply::refused(refusal.code, refusal.enhanced, &refusal.text);
+                return Err(Reply::refused(refusal.code, refusal.enhanced, &refusal.text));
             }
         };
         if let Err(refusal) = check_size(octets, &head, &account) {
             tracing::info!(account = %account.id, code = refusal.code, octets, "mail refused");
-            return Reply::refused(refusal.code, refusal.enhanced, &refusal.text);
+            return Err(Reply::refused(refusal.code, refusal.enhanced, &refusal.text));
         }
         let series = match incoming.octets().await {
             Ok(octets) => series(octets).await,
             Err(error) => {
                 tracing::error!(%error, "a mail could not be kept");
-                return Reply::not_kept(&error);
+                return Err(Reply::not_kept(&error));
             }
         };
+        // Asked for before the commit: the worker may be quick.
+        let listening = self.listen(incoming.id());
         match incoming.commit(&envelope, edits.is_named(), series).await {
-            // Whoever wants to hear from further on before the client does, waits here: the mail is
-            // durable, and the reply not yet given.
             Ok(receipt) => {
                 tracing::info!(
                     entry = %receipt.id(),
@@ -250,13 +329,21 @@ impl Connection {
                     repeat = receipt.is_repeat(),
                     "mail accepted"
                 );
-                Reply::queued(&receipt)
+                Ok((receipt, listening))
             }
             Err(error) => {
                 tracing::error!(%error, "a mail could not be kept");
-                Reply::not_kept(&error)
+                Err(Reply::not_kept(&error))
             }
         }
+    }
+
+    /// A place to wait for an entry, where waiting is configured.
+    fn listen(&self, id: EntryId) -> Option<Listening> {
+        if self.shared.wait().is_zero() {
+            return None;
+        }
+        self.shared.store().listen(id)
     }
 
     // ---- the socket ----

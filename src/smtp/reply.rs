@@ -132,6 +132,26 @@ impl Reply {
         }
     }
 
+    /// The mail is ours, and Graph has taken it from us.
+    pub fn sent(receipt: &Receipt) -> Reply {
+        let text = format!("sent, {}", receipt.id()).into();
+        Reply { code: 250, enhanced: Some([2, 0, 0]), text }
+    }
+
+    /// The mail was ours, and will never go: the client hears what a report would have said.
+    ///
+    /// `status`: RFC 3463. Its class says that it is for good, whatever was given.
+    pub fn undeliverable(status: [u8; 3], why: &str) -> Reply {
+        let [_, subject, detail] = status;
+        // RFC 5321 §4.2.3.
+        let code = match (subject, detail) {
+            (1 | 7, _) => 550,
+            (3, 4) => 552,
+            _ => 554,
+        };
+        Reply::refused(code, [5, subject, detail], why)
+    }
+
     /// The mail could not be kept: the client is to come again.
     pub fn not_kept(error: &SpoolError) -> Reply {
         match error {
@@ -232,5 +252,8 @@ mod tests {
     fn a_refusal_from_elsewhere_is_one_line_and_never_looks_like_success() {
         check(Reply::refused(550, [5, 7, 1], "no\r\n250 ok"), "550 5.7.1 no  250 ok\r\n");
         check(Reply::refused(250, [5, 0, 0], "x"), "554 5.0.0 x\r\n");
+        check(Reply::undeliverable([5, 7, 1], "n\u{f6}\nno"), "550 5.7.1 n  no\r\n");
+        check(Reply::undeliverable([2, 0, 0], "x"), "554 5.0.0 x\r\n");
+        check(Reply::undeliverable([5, 3, 4], "x"), "552 5.3.4 x\r\n");
     }
 }

@@ -72,6 +72,7 @@ impl Listener {
 pub struct Shared {
     store: Store,
     limits: Arc<Limits>,
+    wait: Duration,
     acceptor: TlsAcceptor,
     hostname: Arc<str>,
     failed_logins: Mutex<FailedLogins>,
@@ -83,11 +84,21 @@ impl Shared {
         Shared {
             store,
             limits: Arc::new(limits),
+            wait: Duration::ZERO,
             acceptor: TlsAcceptor::from(tls),
             hostname: hostname.into(),
             failed_logins: Mutex::default(),
             connections: Mutex::default(),
         }
+    }
+
+    /// The reply to a mail is held back for so long, until it is known what becomes of it.
+    pub fn waiting(self, wait: Duration) -> Shared {
+        Shared { wait, ..self }
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -86,6 +86,11 @@ impl Drop for PartFile {
 }
 
 impl Incoming {
+    /// The id that its receipt will name, if it is no repeat.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
     /// Takes the next octets.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
         self.hash.update(octets);
@@ -187,6 +192,7 @@ impl Incoming {
             repeat_until: now.saturating_add(window).unwrap_or(now),
             accepted_at: now,
             series,
+            about: None,
             octets,
         };
         // Counted before it is committed, or the worker could take it off before it was put on.
@@ -233,6 +239,7 @@ pub(super) struct NewEntry {
     pub repeat_until: Timestamp,
     pub accepted_at: Timestamp,
     pub series: Option<String>,
+    pub about: Option<EntryId>,
     pub octets: Option<Vec<u8>>,
 }
 
@@ -246,8 +253,8 @@ impl NewEntry {
         // the second that spares the transaction cannot happen (the key is new, the row is there).
         // One string, so that it is one errand to the thread that SQLite runs on.
         let inserted = sqlx::query(
-            "INSERT INTO entry (id, account, kind, envelope, size, digest, repeat_until, accepted_at, state, due_at, series) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?8, ?10 WHERE NOT EXISTS \
+            "INSERT INTO entry (id, account, kind, envelope, size, digest, repeat_until, accepted_at, state, due_at, series, about) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?8, ?10, ?11 WHERE NOT EXISTS \
              (SELECT 1 FROM entry WHERE digest = ?6 AND state <> 'failed' AND repeat_until > ?8); \
              INSERT INTO body (entry, octets) SELECT ?1, ?9 WHERE ?9 IS NOT NULL AND changes() > 0",
         )
@@ -261,6 +268,7 @@ impl NewEntry {
         .bind(now)
         .bind(self.octets)
         .bind(self.series)
+        .bind(self.about.map(|id| id.to_string()))
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {

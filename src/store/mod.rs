@@ -14,12 +14,14 @@ pub mod accounts;
 mod entry_id;
 mod incoming;
 pub mod invites;
+pub mod order;
 mod password;
 pub mod progress;
 mod queue;
 mod schema;
 pub mod spool;
 pub mod tokens;
+pub mod verdict;
 mod writer;
 
 use std::fs::{self, File, TryLockError};

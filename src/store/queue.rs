@@ -11,7 +11,8 @@ use sqlx::{Row, SqliteConnection};
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, ROW_OCTETS_MAX};
 use super::progress::Progress;
-use super::spool::{Entry, Kind, Outcome, State, account_id, decode, entry};
+use super::spool::{Entry, Kind, Outcome, Report, State, account_id, decode, entry};
+use super::verdict::Verdict;
 use super::{Store, StoreError};
 use crate::account::AccountId;
 
@@ -164,45 +165,144 @@ impl Store {
         Ok(flushed)
     }
 
-    /// Writes down how an attempt ended. A report is spooled in the same commit. `sweep_at`: when drafts
-    /// may be looked for that it left behind, if it can have.
+    /// Writes down how an attempt ended, and spools the report in the same commit; whether it did.
+    /// `sweep_at`: when drafts may be looked for that it left behind, if it can have.
+    ///
+    /// A client that waits to hear of it is told after the commit. A refusal that it is told needs no
+    /// report; see `verdict`.
     pub async fn settle(
         &self,
         entry: &Entry,
         outcome: Outcome,
+        report: Option<Report>,
         sweep_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (id, account, size) = (entry.id, entry.account, entry.size);
-        let now = Timestamp::now();
         let spool = &self.inner.spool;
-        let report_octets = match &outcome {
-            Outcome::Failed { report: Some(report), .. } => report.octets.len() as u64,
-            _ => 0,
+        let tell = match &outcome {
+            Outcome::Later { .. } => None,
+            _ => spool.waiting.take(id),
+        };
+        let (verdict, report) = match &outcome {
+            Outcome::Sent => (Verdict::Sent, report),
+            Outcome::Failed { status, note, .. } if tell.is_some() => {
+                (Verdict::Refused { status: *status, why: note.clone(), report }, None)
+            }
+            _ => (Verdict::Queued, report),
         };
         let ended = matches!(outcome, Outcome::Sent | Outcome::Failed { .. });
+        // What failed may be tried again when the cause is gone, unless it would be in the way.
+        let kept = matches!(outcome, Outcome::Failed { .. })
+            && matches!(verdict, Verdict::Queued)
+            && entry.kind == Kind::Submission
+            && spool.waiting_octets.load(Ordering::Relaxed) <= spool.room.quota_octets / 2;
+        let reported = report.is_some();
+        let report_octets = report.as_ref().map_or(0, |report| report.octets.len() as u64);
         spool.waiting_octets.fetch_add(report_octets, Ordering::Relaxed);
+        let now = Timestamp::now();
+        let written = self
+            .write(move |connection| {
+                let ending = Ending { outcome, kept, report, sweep_at };
+                Box::pin(async move { settle(connection, id, account, now, ending).await })
+            })
+            .await;
+        match written {
+            Ok(overtaken) => drop(spool.waiting_octets.fetch_sub(overtaken, Ordering::Relaxed)),
+            Err(error) => {
+                spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        if ended && !kept {
+            self.let_go(id, size).await;
+        }
+        if reported {
+            spool.changed.notify_one();
+        }
+        if let Some(tell) = tell
+            && let Err(Verdict::Refused { report: Some(report), .. }) = tell.send(verdict)
+        {
+            // It hung up while we wrote, without a reply.
+            let spooled = self.spool_report(id, account, report).await;
+            if let Err(error) = &spooled {
+                tracing::error!(entry = %id, %error, "a report could not be spooled");
+            }
+            return Ok(spooled.is_ok());
+        }
+        Ok(reported)
+    }
+
+    /// The octets of an entry are needed no more, and nothing on disk speaks of them.
+    pub(super) async fn let_go(&self, id: EntryId, size: u64) {
+        let spool = &self.inner.spool;
+        spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
+        if size > ROW_OCTETS_MAX as u64 {
+            // A file that stays behind is swept at the next start.
+            let _ = tokio::fs::remove_file(spool.file(id)).await;
+        }
+    }
+
+    /// Lets go of the octets of mails that failed before `before`.
+    pub async fn forget_kept(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let rows = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    // One string, so that it is one step: the bodies go with the marks.
+                    sqlx::query(
+                        "DELETE FROM body WHERE entry IN \
+                         (SELECT id FROM entry WHERE kept = 1 AND due_at < ?1); \
+                         UPDATE entry SET kept = 0 WHERE kept = 1 AND due_at < ?1 RETURNING *",
+                    )
+                    .bind(before.as_millisecond())
+                    .fetch_all(connection)
+                    .await?
+                    .iter()
+                    .map(entry)
+                    .collect::<Result<Vec<_>, _>>()
+                })
+            })
+            .await?;
+        for entry in &rows {
+            self.let_go(entry.id, entry.size).await;
+        }
+        Ok(rows.len() as u64)
+    }
+
+    /// Spools a report by itself: of a refusal that the client was to be told, and could not be.
+    pub async fn spool_report(
+        &self,
+        about: EntryId,
+        account: AccountId,
+        report: Report,
+    ) -> Result<(), StoreError> {
+        let spool = &self.inner.spool;
+        let octets = report.octets.len() as u64;
+        spool.waiting_octets.fetch_add(octets, Ordering::Relaxed);
+        let now = Timestamp::now();
         let written = self
             .write(move |connection| {
                 Box::pin(
-                    async move { settle(connection, id, account, (now, sweep_at), outcome).await },
+                    async move { insert_report(connection, about, account, now, report).await },
                 )
             })
             .await;
-        if written.is_err() {
-            spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
-            return written;
+        match written {
+            Ok(()) => spool.changed.notify_one(),
+            Err(_) => drop(spool.waiting_octets.fetch_sub(octets, Ordering::Relaxed)),
         }
-        if ended {
-            spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
-            if size > ROW_OCTETS_MAX as u64 {
-                // A file that stays behind is swept at the next start.
-                let _ = tokio::fs::remove_file(spool.file(id)).await;
-            }
-        }
-        if report_octets > 0 {
-            spool.changed.notify_one();
-        }
-        Ok(())
+        written
+    }
+
+    /// Held mails whose sender has not been told so, oldest first: a stop left them behind.
+    pub async fn unreported_held(&self, most: u32) -> Result<Vec<Entry>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM entry WHERE state = 'held' AND held_reported = 0 ORDER BY id LIMIT ?",
+        )
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?)
     }
 
     /// Forgets entries that came to their end before `before`, except those still needed to
@@ -226,59 +326,119 @@ impl Store {
     }
 }
 
+/// The octets of reports that wait no longer.
+/// What is written down of an attempt that ended.
+struct Ending {
+    outcome: Outcome,
+    /// It failed, and its octets stay for another try.
+    kept: bool,
+    report: Option<Report>,
+    sweep_at: Timestamp,
+}
+
 async fn settle(
     connection: &mut SqliteConnection,
     id: EntryId,
     account: AccountId,
-    (now, sweep_at): (Timestamp, Timestamp),
-    outcome: Outcome,
-) -> Result<(), sqlx::Error> {
+    now: Timestamp,
+    Ending { outcome, kept, report, sweep_at }: Ending,
+) -> Result<u64, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
-    let (state, due_at, waited, note, report) = match outcome {
+    let (state, due_at, waited, note, answered) = match outcome {
         Outcome::Sent => (State::Sent, now, Duration::ZERO, None, None),
         Outcome::Later { due_at, waited, note } => {
             (State::Queued, due_at, waited, Some(note), None)
         }
-        Outcome::Failed { note, report } => {
-            (State::Failed, now, Duration::ZERO, Some(note), report)
+        Outcome::Failed { note, answered, .. } => {
+            (State::Failed, now, Duration::ZERO, Some(note), answered)
         }
         Outcome::Held { note } => (State::Held, now, Duration::ZERO, Some(note), None),
     };
+    // A held mail is not looked at again for a report, whether there is one or none is wanted.
     sqlx::query(
         "UPDATE entry SET state = ?1, due_at = ?2, waited_ms = waited_ms + ?3, note = ?4, \
+         answered = ?5, held_reported = (?1 = 'held'), \
+         delay_reported = delay_reported OR (?1 = 'queued' AND ?6), kept = ?7, \
          sweep_at = CASE WHEN ?1 = 'sent' AND json_extract(progress, '$.begun') > 1 \
-         OR ?1 = 'failed' AND json_extract(progress, '$.begun') > 0 THEN ?5 END WHERE id = ?6",
+         OR ?1 = 'failed' AND json_extract(progress, '$.begun') > 0 THEN ?8 END WHERE id = ?9",
     )
     .bind(state.name())
     .bind(due_at.as_millisecond())
     .bind(i64::try_from(waited.as_millis()).unwrap_or(i64::MAX))
     .bind(note)
+    .bind(answered)
+    .bind(report.is_some())
+    .bind(kept)
     .bind(sweep_at.as_millisecond())
     .bind(id.to_string())
     .execute(&mut *all)
     .await?;
-    if matches!(state, State::Sent | State::Failed) {
+    if matches!(state, State::Sent | State::Failed) && !kept {
         sqlx::query("DELETE FROM body WHERE entry = ?")
             .bind(id.to_string())
             .execute(&mut *all)
             .await?;
     }
+    let overtaken = match state {
+        State::Sent | State::Failed => overtake_reports(&mut all, id, now).await?,
+        _ => 0,
+    };
     if let Some(report) = report {
-        let row = NewEntry {
-            id: EntryId::new(),
-            account,
-            kind: Kind::Report,
-            envelope: decode(serde_json::to_string(&report.envelope))?,
-            size: report.octets.len() as u64,
-            digest: digest::digest(&digest::SHA256, &report.octets).as_ref().to_vec(),
-            repeat_until: now,
-            accepted_at: now,
-            series: None,
-            // A report is small: it holds headers and words, never a body.
-            octets: Some(report.octets),
-        };
-        row.insert(&mut all).await?;
+        insert_report(&mut all, id, account, now, report).await?;
     }
-    all.commit().await
+    all.commit().await?;
+    Ok(overtaken)
+}
+
+/// Ends the reports on a mail that still wait while it comes to its end: that it is late, or in doubt,
+/// would be news from yesterday. Their octets.
+async fn overtake_reports(
+    connection: &mut SqliteConnection,
+    about: EntryId,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let reports = sqlx::query(
+        "UPDATE entry SET state = 'failed', due_at = ?1, \
+         note = 'overtaken: the mail came to its end before this report went' \
+         WHERE about = ?2 AND about IS NOT NULL AND state = 'queued' RETURNING *",
+    )
+    .bind(now.as_millisecond())
+    .bind(about.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut octets = 0;
+    for report in reports.iter().map(entry) {
+        let report = report?;
+        octets += report.size;
+        sqlx::query("DELETE FROM body WHERE entry = ?")
+            .bind(report.id.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(octets)
+}
+
+/// As a row, however large: a report has headers, words, and at most one mebibyte of a mail.
+async fn insert_report(
+    connection: &mut SqliteConnection,
+    about: EntryId,
+    account: AccountId,
+    now: Timestamp,
+    report: Report,
+) -> Result<(), sqlx::Error> {
+    let row = NewEntry {
+        id: EntryId::new(),
+        account,
+        kind: Kind::Report,
+        envelope: decode(serde_json::to_string(&report.envelope))?,
+        size: report.octets.len() as u64,
+        digest: digest::digest(&digest::SHA256, &report.octets).as_ref().to_vec(),
+        repeat_until: now,
+        accepted_at: now,
+        series: None,
+        about: Some(about),
+        octets: Some(report.octets),
+    };
+    row.insert(connection).await.map(drop)
 }

@@ -10,6 +10,9 @@
 //!                                                    └────► held   (nobody knows: shown, not repeated)
 //! ```
 //!
+//! An operator may send a *held* or *failed* one again, or end one that waits: see `order`. Who waits
+//! to hear what becomes of a mail is in `verdict`.
+//!
 //! The attempt and the time of the next are written at *claim*, before anything is tried; *sending*
 //! is written right before the one call that cannot be taken back. After a crash an entry found
 //! *attempting* goes back to *queued*; so does one found *sending* that is a draft, with its doubt
@@ -33,6 +36,7 @@ use uuid::Uuid;
 pub use super::entry_id::EntryId;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
 use super::progress::{self, Progress};
+use super::verdict::Waiting;
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;
 use crate::submission::Envelope;
@@ -127,6 +131,18 @@ pub struct Entry {
     pub waited: Duration,
     pub note: Option<String>,
     pub progress: Progress,
+    /// What Graph answered when it refused the mail, such as `403 ErrorSendAsDenied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+    /// It failed, and its octets are still there for another try.
+    #[serde(default)]
+    pub kept: bool,
+    /// Of a report: the mail that it speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<EntryId>,
+    /// Whether the sender was told that it takes long.
+    #[serde(default)]
+    pub delay_reported: bool,
 }
 
 /// How an attempt ended.
@@ -136,13 +152,13 @@ pub enum Outcome {
     Sent,
     /// Nothing went; again at `due_at`. `waited` is how much of the patience this wait uses up.
     Later { due_at: Timestamp, waited: Duration, note: String },
-    /// It will never go; `report` is the notice to the sender, if there is to be one.
-    Failed { note: String, report: Option<Report> },
+    /// It will never go. `status`: RFC 3463; `answered`: what Graph said.
+    Failed { status: [u8; 3], note: String, answered: Option<String> },
     /// Nobody knows whether it went.
     Held { note: String },
 }
 
-/// A report to be spooled in the same commit that ends the mail it speaks of.
+/// A report, to be spooled in the same commit that ends or delays the mail it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub envelope: Envelope,
@@ -153,9 +169,10 @@ pub struct Report {
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) room: Room,
-    /// Octets of mails that are on their way.
+    /// Octets of mails that are on their way, or kept for another try.
     pub(super) waiting_octets: AtomicU64,
     pub(super) changed: Notify,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Shared {
@@ -192,7 +209,7 @@ impl Shared {
                 );
             }
             sqlx::query_scalar::<_, i64>(
-                "SELECT coalesce(sum(size), 0) FROM entry WHERE state IN ('queued', 'held')",
+                "SELECT coalesce(sum(size), 0) FROM entry WHERE state IN ('queued', 'held') OR kept = 1",
             )
             .fetch_one(&mut *connection)
             .await
@@ -204,6 +221,7 @@ impl Shared {
             room,
             waiting_octets: AtomicU64::new(waiting.max(0).cast_unsigned()),
             changed: Notify::new(),
+            waiting: Arc::default(),
         })
     }
 
@@ -218,7 +236,7 @@ async fn sweep(directory: &Path, connection: &mut SqliteConnection) -> io::Resul
         let file = file?;
         let name = file.file_name();
         let known = sqlx::query_scalar::<_, i64>(
-            "SELECT count(*) FROM entry WHERE id = ? AND state NOT IN ('sent', 'failed')",
+            "SELECT count(*) FROM entry WHERE id = ? AND (state NOT IN ('sent', 'failed') OR kept = 1)",
         )
         .bind(name.to_string_lossy().into_owned())
         .fetch_one(&mut *connection)
@@ -238,7 +256,8 @@ pub(super) fn decode<T, E: std::error::Error + Send + Sync + 'static>(
 }
 
 impl Store {
-    /// The octets of a mail as the client sent them; `None` once it was sent or failed.
+    /// The octets of a mail as the client sent them; `None` once it was sent, or has failed and they
+    /// are kept no longer.
     pub async fn body(&self, id: EntryId) -> Result<Option<Vec<u8>>, StoreError> {
         let mut connection = self.read().await?;
         let row = sqlx::query_scalar("SELECT octets FROM body WHERE entry = ?")
@@ -345,6 +364,10 @@ pub(super) fn entry(row: &sqlx::sqlite::SqliteRow) -> Result<Entry, sqlx::Error>
         waited: Duration::from_millis(row.try_get::<i64, _>("waited_ms")?.cast_unsigned()),
         note: row.try_get("note")?,
         progress: progress::progress(row.try_get("progress")?)?,
+        answered: row.try_get("answered")?,
+        kept: row.try_get("kept")?,
+        about: row.try_get::<Option<&str>, _>("about")?.map(|id| decode(id.parse())).transpose()?,
+        delay_reported: row.try_get("delay_reported")?,
     })
 }
 
@@ -458,8 +481,8 @@ mod tests {
 
         let entries = claim_all(&store).await;
         let entry = entries.iter().find(|entry| entry.id == first.id()).unwrap();
-        let outcome = Outcome::Failed { note: "no".into(), report: None };
-        store.settle(entry, outcome, Timestamp::MAX).await.unwrap();
+        let outcome = Outcome::Failed { status: [5, 0, 0], note: "no".into(), answered: None };
+        store.settle(entry, outcome, None, Timestamp::MAX).await.unwrap();
         let after = hand_in(&store, mail, "b@contoso.example").await;
         assert!(!after.is_repeat());
     }
@@ -510,7 +533,7 @@ mod tests {
         assert!(matches!(refused, Err(SpoolError::Full(_))));
         let entries = claim_all(&store).await;
         assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [first.id()]);
-        store.settle(&entries[0], Outcome::Sent, Timestamp::MAX).await.unwrap();
+        store.settle(&entries[0], Outcome::Sent, None, Timestamp::MAX).await.unwrap();
         store.room(600).unwrap();
     }
 

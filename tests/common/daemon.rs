@@ -38,6 +38,11 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Site {
+        Site::new_as(Profile::Full)
+    }
+
+    /// Whose account signed in with this profile.
+    pub fn new_as(profile: Profile) -> Site {
         let runtime = Runtime::new().unwrap();
         let sandbox = runtime.block_on(sandbox());
         let directory = private_directory();
@@ -46,7 +51,7 @@ impl Site {
         let config = Config::load(Some(&site.config_file())).unwrap();
         site.password = site.runtime.block_on(async {
             let control = app::open(&config).await.unwrap();
-            add_account(&control, Profile::Full).await
+            add_account(&control, profile).await
         });
         site.at_peace();
         site.sandbox.world().journal.clear();

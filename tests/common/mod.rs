@@ -122,12 +122,17 @@ impl TestBridge {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestBridge {
+        TestBridge::start_as(Profile::Full, change).await
+    }
+
+    /// An account with this profile.
+    pub async fn start_as(profile: Profile, change: impl FnOnce(&mut Config)) -> TestBridge {
         let sandbox = sandbox().await;
         let state = private_directory();
         let mut config = configuration(state.path(), &sandbox);
         change(&mut config);
         let running = app::start(&config).await.unwrap();
-        let password = add_account(&running.control, Profile::Full).await;
+        let password = add_account(&running.control, profile).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         TestBridge { sandbox, running, config, password, state, http }
     }
