@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::{Ended, Executor, Missed, Turn, later, not_written};
 use crate::doubt::{Doubt, Seen, Verdict};
 use crate::graph::Failure;
-use crate::graph::message::Found;
+use crate::graph::draft::Traces;
+use crate::graph::message::{Found, Standing};
 use crate::store::progress::{Draft, Progress};
 
 impl Executor {
@@ -122,7 +123,7 @@ impl Executor {
         if Timestamp::now() < doubt.look_at {
             return Err(self.in_doubt(progress, "it is too early to look".into()));
         }
-        let seen = self.look_for_draft(turn, draft).await?;
+        let seen = self.look_for_draft(turn, draft, doubt.since).await?;
         match doubt.judge(seen, Timestamp::now(), self.patience) {
             Verdict::Sent => Ok(true),
             Verdict::SendAgain => {
@@ -152,21 +153,24 @@ impl Executor {
     }
 
     /// By its id, by our tag, by its Message-ID.
-    async fn look_for_draft(&self, turn: &Turn, draft: &Draft) -> Result<Seen, Ended> {
-        let id = draft.id.as_str();
-        let by_id = self
-            .with_token(turn, |graph, token| async move { graph.message(token.expose(), id).await })
-            .await;
-        match by_id {
-            Ok(found) => return Ok(if found.is_sent() { Seen::Sent } else { Seen::Unsent }),
-            Err(Missed::Gone) => {}
-            Err(missed) => return Err(missed.into()),
-        }
-        let found = self.namesakes(turn, draft.message_id.as_deref()).await?;
-        Ok(match found.iter().any(Found::is_sent) {
-            true => Seen::Sent,
+    async fn look_for_draft(
+        &self,
+        turn: &Turn,
+        draft: &Draft,
+        begun_at: Timestamp,
+    ) -> Result<Seen, Ended> {
+        let (tag, draft) = (&tag(turn), &draft);
+        let sighting = self
+            .with_token(turn, |graph, token| async move {
+                let (id, message_id) = (Some(draft.id.as_str()), draft.message_id.as_deref());
+                graph.find(token.expose(), &Traces { id, tag, message_id, begun_at }).await
+            })
+            .await?;
+        Ok(match sighting.standing {
+            Standing::Sent | Standing::Submitted => Seen::Sent,
+            Standing::Unsent if sighting.id.as_ref() == Some(&draft.id) => Seen::Unsent,
             // Another draft of this mail, left by a create without an answer, says nothing of this one.
-            false => Seen::Nowhere,
+            Standing::Unsent | Standing::Nowhere => Seen::Nowhere,
         })
     }
 
