@@ -72,7 +72,9 @@
 //! [`worker`] claims the entry (attempt and next attempt already written) and gives it, with a slot of
 //! the mailbox's [`graph::pace`], to [`execute`]: [`plan::of_mail`] composes what Graph gets,
 //! [`access`] gives a token, a draft is made and tagged, *sending* is written down, and the draft is sent;
-//! an account that may only send has no draft. The answer has one meaning
+//! an account that may only send has no draft. A mail that no request holds is not composed: it is taken
+//! apart where it lies ([`mime::outline`], [`mime::decompose`]), and its files are brought to the draft one
+//! by one. The answer has one meaning
 //! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
 //! hear, and outcome and report are written down in one commit. A client whose reply is held back until
 //! then is told by that instead ([`store::verdict`]).

@@ -20,6 +20,10 @@ pub const MIME_OCTETS_MAX: usize = 2240 * 1024;
 /// left of [`MIME_OCTETS_MAX`] for the fields that we may have to add (500 recipients as Bcc).
 pub const WHOLE_OCTETS_MAX: u64 = 2 * 1024 * 1024;
 
+/// Why a mail is refused that is larger than this, and what to do about it.
+pub const TOO_LARGE_TO_SEND_ONLY: &str = "the message is larger than Microsoft Graph takes at once, and \
+     for larger ones the account must be signed in with the profile mail or full (Mail.ReadWrite)";
+
 /// Everything that the decision about a mail may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'k> {
@@ -187,7 +191,3 @@ pub fn of_large_mail(account: &Account) -> Result<Plan, Refusal> {
 pub fn is_too_large(octets: u64, account: &Account) -> bool {
     octets > WHOLE_OCTETS_MAX && !account.granted.is_empty() && !account.has("Mail.ReadWrite")
 }
-
-/// What to do about it is to sign in with more.
-pub const TOO_LARGE_TO_SEND_ONLY: &str = "the message is larger than Microsoft Graph takes at once, and \
-     for larger ones the account must be signed in with the profile mail or full (Mail.ReadWrite)";

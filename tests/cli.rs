@@ -158,8 +158,8 @@ fn a_configuration_that_cannot_be_used_is_78() {
         ("[smtp]", "[smtp]\nstartls = []", ["startls", "unknown field", "starttls"]),
         (
             "[smtp]",
-            "[smtp]\nmessage_octets_max = 9999999",
-            ["message_octets_max", "9999999", "choose 1024"],
+            "[smtp]\nmessage_octets_max = 999999999",
+            ["message_octets_max", "999999999", "choose 1024"],
         ),
         ("127.0.0.1:0", "0.0.0.0:2525", ["smtp.clear", "0.0.0.0:2525", "smtp.starttls"]),
         (

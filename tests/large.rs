@@ -12,8 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use common::daemon::{Client, Daemon, Mail, Site};
 use common::{COLLEAGUE, PATIENCE, USER};
 use mail_parser::{MessageParser, MessagePart, MimeHeaders};
+use postbridge::account::Profile;
 use postbridge::sandbox::ledger::Via;
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
+use postbridge::sandbox::world::Switches;
 use postbridge::store::spool::{Kind, State};
 
 const HIDDEN: &str = "audit@contoso.example";
@@ -235,6 +237,57 @@ fn a_large_mail_whose_answers_are_lost_or_late_goes_once_with_each_of_its_files_
             assert_eq!(states, [State::Sent], "{what}: {}", daemon.log());
             check_delivered(&site, &mail, &files, &what);
         }
+    }
+}
+
+/// How often a file's upload was begun, when its second piece is refused in this way.
+fn begun_uploads(act: Act, change: impl FnOnce(&mut Switches)) -> usize {
+    let files = seven();
+    let mail = mail("seven", &files);
+    let site = Site::new();
+    change(&mut site.sandbox.world().switches());
+    let second_piece = Rule {
+        method: Some("PUT".into()),
+        route: "/api/v2.0/*".into(),
+        mailbox: None,
+        nth: vec![2],
+        every: false,
+        probability: None,
+        times: Some(1),
+        act,
+    };
+    site.sandbox.world().faults.set(Script { seed: 0, faults: vec![second_piece] });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon, &mail);
+    site.finish(&mut daemon);
+    check_delivered(&site, &mail, &files, "broken off");
+    let journal = site.sandbox.world().journal.entries();
+    journal.iter().filter(|one| one.path.ends_with("/createUploadSession")).count()
+}
+
+#[test]
+fn an_upload_goes_on_where_it_was_broken_off_and_begins_anew_where_nobody_knows() {
+    assert_eq!(begun_uploads(Act::CutBefore, |_| {}), 1);
+    assert_eq!(begun_uploads(Act::Answer(busy()), |_| {}), 1);
+    assert_eq!(begun_uploads(Act::CutBefore, |world| world.upload_readable = false), 2);
+    // The session is over.
+    let gone = Answer { status: 404, code: "ErrorItemNotFound".into(), ..busy() };
+    assert_eq!(begun_uploads(Act::Answer(gone), |_| {}), 2);
+}
+
+#[test]
+fn an_account_that_may_only_send_hears_at_once_that_a_mail_is_too_large() {
+    let site = Site::new_as(Profile::SendOnly);
+    let daemon = site.serve();
+    let mut client = Client::connect(daemon.address, &site.password).unwrap();
+    let mail = mail("large", &[file("large.bin", 3_000_000)]);
+    let with_size = format!("MAIL FROM:<{USER}> SIZE={}", mail.octets.len());
+    for refusal in [
+        client.ask(&with_size, "250").unwrap_err().to_string(),
+        client.submit(&mail).unwrap_err().to_string(),
+    ] {
+        assert!(refusal.starts_with("552 5.3.4"), "{refusal}");
+        assert!(refusal.contains("the profile mail or full (Mail.ReadWrite)"), "{refusal}");
     }
 }
 

@@ -62,7 +62,7 @@ async fn curl_sends_to_several_recipients_by_every_port_and_mechanism() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_as_large_as_graph_takes_goes_and_a_larger_one_is_a_552() {
+async fn a_mail_as_large_as_graph_takes_at_once_goes_and_one_larger_than_any_is_a_552() {
     let Some(program) = find("curl") else { return };
     let scene = Scene::set().await;
     let mail = |name: &str, lines: usize| {
@@ -76,11 +76,11 @@ async fn a_mail_as_large_as_graph_takes_goes_and_a_larger_one_is_a_552() {
     run(command.arg("--upload-file").arg(&large), b"").await.succeeded();
     // curl says SIZE= for a file, and cannot know it for a pipe: refused at MAIL, and after DATA.
     let too_large = scene.file("too-large.eml");
-    std::fs::write(&too_large, mail("too large", 30_000)).unwrap();
+    std::fs::write(&too_large, mail("too large", 370_000)).unwrap();
     let mut command = curl(&program, &scene, Kind::Starttls, "PLAIN");
     let by_size = run(command.arg("--upload-file").arg(&too_large), b"").await;
     let mut command = curl(&program, &scene, Kind::ImplicitTls, "PLAIN");
-    let piped = mail("too large", 30_000);
+    let piped = mail("too large", 370_000);
     let by_end = run(command.args(["--upload-file", "-"]), piped.as_bytes()).await;
     for refused in [by_size, by_end] {
         assert_ne!(refused.status, Some(0));
