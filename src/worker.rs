@@ -96,7 +96,7 @@ impl Worker {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!(
                 attempts = attempts.len(),
-                "stopped while Graph had not answered; these mails are held until somebody looks"
+                "stopped while Graph had not answered; what became of these mails is looked into at the next start"
             );
         }
     }
