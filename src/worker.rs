@@ -179,13 +179,16 @@ impl Worker {
         let now = Timestamp::now();
         match ended {
             Ended::Sent => (Outcome::Sent, self.report(turn, now, Fate::Relayed).await),
-            Ended::Unknown { note } => {
-                let report = self.report(turn, now, Fate::Held { reason: &note }).await;
-                (Outcome::Held { note }, report)
-            }
-            // Looking is not trying: it uses up none of the patience.
+            Ended::Unknown { note } => self.held(turn, now, note).await,
             Ended::InDoubt { at, note } => {
-                (Outcome::Later { due_at: at, waited: Duration::ZERO, note }, None)
+                let pause = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                match retry::next(entry.attempts, entry.waited, Some(pause), chance()) {
+                    Next::After(waited) => {
+                        let report = self.delay(turn, now, &note).await;
+                        (Outcome::Later { due_at: at, waited, note }, report)
+                    }
+                    Next::GiveUp => self.held(turn, now, note).await,
+                }
             }
             Ended::AccountWaits { note } => {
                 (Outcome::Later { due_at: now, waited: Duration::ZERO, note }, None)
@@ -199,6 +202,10 @@ impl Worker {
                         let report = self.delay(turn, now, &note).await;
                         let due_at = now.saturating_add(pause).unwrap_or(now);
                         (Outcome::Later { due_at, waited: pause, note }, report)
+                    }
+                    // Of what may have been sent before, nobody can say that it was not.
+                    Next::GiveUp if entry.progress.doubt.is_some() => {
+                        self.held(turn, now, note).await
                     }
                     Next::GiveUp => {
                         self.failed(
@@ -218,6 +225,12 @@ impl Worker {
             }
             Ended::Failed(refused) => self.failed(turn, now, refused).await,
         }
+    }
+
+    /// Nobody knows whether it went.
+    async fn held(&self, turn: &Turn, now: Timestamp, note: String) -> (Outcome, Option<Report>) {
+        let report = self.report(turn, now, Fate::Held { reason: &note }).await;
+        (Outcome::Held { note }, report)
     }
 
     /// The end of a mail that cannot go.

@@ -14,6 +14,7 @@ use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
 use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
 use postbridge::store::order::Order;
 use postbridge::store::spool::{Kind, State};
+use sqlx::{Connection, SqliteConnection};
 
 /// Past libtest's capture, so that a run leaves its numbers in the log.
 fn say(text: &str) {
@@ -154,6 +155,62 @@ fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
     let entries = site.finish(&mut daemon);
     let sent = entries.iter().find(|entry| entry.id == held.id).unwrap();
     assert_eq!((sent.state, site.copies("in doubt").get(COLLEAGUE)), (State::Sent, Some(&2)));
+}
+
+/// Five days of looking in vain are enough; and of what may have gone, nobody says that it failed.
+#[test]
+fn what_stays_in_doubt_beyond_all_patience_is_held_and_not_failed() {
+    for route in ["/v1.0/me/messages/*/send", "/v1.0/me/messages/*"] {
+        let site = Site::new();
+        let rule = |method: &str, route: &str| Rule {
+            method: Some(method.into()),
+            route: route.into(),
+            mailbox: None,
+            nth: vec![],
+            every: true,
+            probability: None,
+            times: None,
+            act: Act::Answer(busy()),
+        };
+        // It is never sent, and never known; or it cannot even be looked at.
+        let faults = vec![rule("POST", "/v1.0/me/messages/*/send"), rule("GET", route)];
+        site.sandbox.world().faults.set(Script { seed: 0, faults });
+        let mut daemon = site.serve();
+        hand_in(&site, &mut daemon);
+        let deadline = Instant::now() + PATIENCE;
+        while !site.sandbox.world().journal.entries().iter().any(|one| one.path.ends_with("/send"))
+        {
+            assert!(Instant::now() < deadline, "{}", daemon.log());
+            std::thread::yield_now();
+        }
+        daemon.kill();
+        site.runtime.block_on(async {
+            let url = format!("sqlite://{}", site.state().join("postbridge.db").display());
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            let days = "UPDATE entry SET waited_ms = 5 * 24 * 3600 * 1000";
+            assert_eq!(
+                sqlx::query(days).execute(&mut connection).await.unwrap().rows_affected(),
+                1
+            );
+            connection.close().await.unwrap();
+        });
+        // The report on it may go.
+        let mut daemon = site.serve();
+        let entry = loop {
+            assert!(Instant::now() < deadline, "{}", daemon.log());
+            site.ask(&Request::Flush {});
+            let Some(Reply::Entries { entries, .. }) =
+                site.ask(&Request::Entries { state: Some(State::Held), most: 1 })
+            else {
+                continue;
+            };
+            if let Some(entry) = entries.into_iter().next() {
+                break entry;
+            }
+        };
+        assert_eq!((entry.kind, site.copies("in doubt").len()), (Kind::Submission, 0));
+        daemon.kill();
+    }
 }
 
 /// A create without an answer leaves a draft; another is sent, and the first is deleted.

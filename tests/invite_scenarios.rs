@@ -2,9 +2,8 @@
 //! ledger and the calendar out.
 //!
 //! Each `tests/data/invite/NAME.scenario` is one; the README there tells how to write one.
-//! `POSTBRIDGE_SCENARIOS=word` runs those whose name holds the word, `=not-yet` those that are known to
-//! come out otherwise than they should. `POSTBRIDGE_WRITE_SCENARIOS=1` writes what came into the files:
-//! read the difference before it is committed.
+//! `POSTBRIDGE_SCENARIOS=word` runs those whose name holds the word. `POSTBRIDGE_WRITE_SCENARIOS=1` writes
+//! what came into the files: read the difference before it is committed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -44,9 +43,6 @@ const YEAR: [&str; 2] = ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"];
 /// Lines of a calendar that are shown; the others are counted.
 const ROWS_MAX: usize = 12;
 
-/// A folder beside the scenarios, which no run reads unless it is asked for by name.
-const NOT_YET: &str = "not-yet";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_comes_out_as_its_file_says() {
     listen_for_decisions();
@@ -69,8 +65,7 @@ async fn every_scenario_comes_out_as_its_file_says() {
 
 /// Those whose name holds the word.
 fn scenarios(word: &str) -> Vec<PathBuf> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/invite");
-    let (directory, word) = if word == NOT_YET { (all.join(word), "") } else { (all, word) };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/invite");
     let is_one = |path: &PathBuf| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         path.extension().is_some_and(|end| end == "scenario") && name.contains(word)

@@ -165,7 +165,12 @@ impl Executor {
                 let (id, message_id) = (Some(draft.id.as_str()), draft.message_id.as_deref());
                 graph.find(token.expose(), &Traces { id, tag, message_id, begun_at }).await
             })
-            .await?;
+            .await;
+        let sighting = sighting.map_err(|missed| match Ended::from(missed) {
+            // That it may not be looked for says nothing of whether it was sent.
+            Ended::Failed(refused) => later(format!("it cannot be looked for: {}", refused.why)),
+            ended => ended,
+        })?;
         Ok(match sighting.standing {
             Standing::Sent | Standing::Submitted => Seen::Sent,
             Standing::Unsent if sighting.id.as_ref() == Some(&draft.id) => Seen::Unsent,

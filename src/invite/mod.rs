@@ -11,6 +11,7 @@
 
 mod change;
 mod decide;
+mod restate;
 
 use std::collections::BTreeMap;
 

@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, OriginalUri, RawPathParams};
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -174,12 +173,7 @@ impl Asked {
     }
 
     pub fn answer(&self, status: StatusCode, body: Value) -> Response {
-        let mut response = (status, Json(body)).into_response();
-        let applied = self.prefer.applied.join(", ");
-        if let Some(applied) = HeaderValue::from_str(&applied).ok().filter(|v| !v.is_empty()) {
-            response.headers_mut().insert("preference-applied", applied);
-        }
-        response
+        self.prefer.answer(status, body)
     }
 
     pub fn event(&self, status: StatusCode, shown: &Shown) -> Result<Response, ODataError> {

@@ -4,10 +4,13 @@
 //! Source: Graph "query parameters", "get singleValueLegacyExtendedProperty", "list calendarView",
 //! RFC 7240. An option that is not understood is refused, because it would be ignored otherwise.
 
-use axum::http::HeaderMap;
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::event::Unfit;
 use super::item_id::IdForm;
@@ -274,6 +277,16 @@ pub struct Prefer {
 
 impl Prefer {
     /// A zone that is not known is refused, whatever the request is.
+    /// An answer that says which preferences were followed (RFC 7240 §3).
+    pub(super) fn answer(&self, status: StatusCode, body: Value) -> Response {
+        let mut response = (status, Json(body)).into_response();
+        let applied = self.applied.join(", ");
+        if let Some(applied) = HeaderValue::from_str(&applied).ok().filter(|v| !v.is_empty()) {
+            response.headers_mut().insert("preference-applied", applied);
+        }
+        response
+    }
+
     pub fn read(headers: &HeaderMap) -> Result<Prefer, ODataError> {
         let mut prefer = Prefer {
             zone: None,

@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::header::{CONTENT_LENGTH, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Version};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::calendar::not_found;
@@ -168,12 +167,7 @@ impl Asked {
     }
 
     pub fn answer(&self, status: StatusCode, body: Value) -> Response {
-        let mut response = (status, Json(body)).into_response();
-        let applied = self.prefer.applied.join(", ");
-        if let Some(applied) = HeaderValue::from_str(&applied).ok().filter(|v| !v.is_empty()) {
-            response.headers_mut().insert("preference-applied", applied);
-        }
-        response
+        self.prefer.answer(status, body)
     }
 
     pub fn message(&self, status: StatusCode, item: &Item) -> Result<Response, ODataError> {
