@@ -10,6 +10,8 @@ use std::time::Instant;
 use common::daemon::{Client, Daemon, Mail, Site};
 use common::{COLLEAGUE, PATIENCE, USER};
 use postbridge::control::{Reply, Request};
+use postbridge::graph::message::TAG_PROPERTY;
+use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
 use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
 use postbridge::store::order::Order;
@@ -221,18 +223,43 @@ fn drafts_that_were_left_behind_are_swept() {
     // The draft is there, and nobody knows.
     site.kill_at(&daemon, 2, When::After);
     hand_in(&site, &mut daemon);
+    daemon.ended();
+    another_draft_of_that_message_id(&site);
+    daemon = site.serve();
     site.work_off(&mut daemon);
     let drafts = || {
         let world = site.sandbox.world();
         let user = world.user(USER).unwrap().object_id;
         world.mail.mailbox(user).drafts
     };
-    assert_eq!(drafts(), 1, "the one of before");
+    assert_eq!(drafts(), 2, "the one of before, and another mail's");
     let deadline = Instant::now() + PATIENCE;
-    while drafts() > 0 {
+    while drafts() > 1 {
         assert!(Instant::now() < deadline, "{}", daemon.log());
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     site.finish(&mut daemon);
     assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1));
+    assert_eq!(drafts(), 1, "another mail's draft is not ours to delete");
+}
+
+/// A client used the same Message-ID for another mail, which is a draft at this moment.
+fn another_draft_of_that_message_id(site: &Site) {
+    let world = site.sandbox.world();
+    let scopes = vec!["Mail.ReadWrite".to_owned()];
+    let user = world.user(USER).unwrap().object_id;
+    let grant = Grant { user, client_id: "app".to_owned(), scopes: scopes.clone(), nonce: None };
+    let now = world.clock.now();
+    let token = world.identity.grants().issue(now, &grant, &scopes).access_token;
+    let body = serde_json::json!({
+        "subject": "another",
+        "internetMessageId": "<in doubt@contoso.example>",
+        "singleValueExtendedProperties": [{ "id": TAG_PROPERTY, "value": "another" }],
+    });
+    site.runtime.block_on(async {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/v1.0/me/messages", site.sandbox.url());
+        let answer = http.post(url).bearer_auth(token).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    });
 }

@@ -5,6 +5,8 @@
 //! call without an answer the next attempt finds out what became of it ([`crate::doubt`]) before it
 //! does anything else.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Ended, Executor, Missed, Turn, later, not_written};
@@ -179,43 +181,39 @@ impl Executor {
         })
     }
 
-    /// The mails in the mailbox that carry our tag, or the Message-ID.
-    async fn namesakes(&self, turn: &Turn, message_id: Option<&str>) -> Result<Vec<Found>, Ended> {
-        let tag = &tag(turn);
+    /// The unsent drafts in the mailbox that this mail made: they carry its tag, or, where a create had no
+    /// answer and so no tag could follow, its Message-ID. A draft of another mail's, or of its user's, may
+    /// have that as well: one that is older than the mail, or has another tag, is none of ours.
+    async fn left_behind(&self, turn: &Turn) -> Result<Vec<Found>, Ended> {
+        let (tag, progress) = (&tag(turn), &turn.entry.progress);
         let mut found = self
             .with_token(turn, |graph, token| async move {
                 graph.messages_tagged(token.expose(), tag).await
             })
             .await?;
-        if let Some(name) = message_id {
+        let name = progress.draft.as_ref().and_then(|draft| draft.message_id.as_deref());
+        if let Some(name) = name.filter(|_| progress.begun > 1) {
             let called = self
                 .with_token(turn, |graph, token| async move {
                     graph.messages_called(token.expose(), name).await
                 })
                 .await?;
-            found.extend(
-                called
-                    .into_iter()
-                    .filter(|one| !found.iter().any(|known| known.id == one.id))
-                    .collect::<Vec<_>>(),
-            );
+            // Clocks differ a little.
+            let accepted_at = turn.entry.accepted_at;
+            let since = accepted_at.saturating_sub(CLOCKS_DIFFER).unwrap_or(accepted_at);
+            let is_ours = |one: &Found| {
+                one.tag().is_none() && one.created_at().is_some_and(|created| created >= since)
+            };
+            found.extend(called.into_iter().filter(is_ours));
         }
+        found.retain(|one| !one.is_sent());
         Ok(found)
     }
 
     /// Deletes the drafts that a mail left behind which came to its end.
     pub async fn sweep(&self, turn: &Turn) -> Result<(), Ended> {
-        let draft = turn.entry.progress.draft.as_ref();
-        let message_id = draft.and_then(|draft| draft.message_id.as_deref());
-        let mut left: Vec<String> = self
-            .namesakes(turn, message_id)
-            .await?
-            .into_iter()
-            .filter(|found| !found.is_sent())
-            .map(|found| found.id)
-            .collect();
-        left.dedup();
-        for id in &left {
+        let left = self.left_behind(turn).await?;
+        for id in left.iter().map(|one| one.id.as_str()) {
             let deleted = self
                 .with_token(turn, |graph, token| async move {
                     graph.delete_draft(token.expose(), id).await
@@ -239,6 +237,7 @@ impl Executor {
     }
 }
 
+const CLOCKS_DIFFER: Duration = Duration::from_secs(300);
 const NO_ANSWER: &str = "Microsoft's answer to the call that sends it never came";
 
 /// Graph: values of extended properties are compared without regard to case.

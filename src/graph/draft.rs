@@ -211,7 +211,7 @@ impl Graph {
     }
 }
 
-const SELECT: &str = "id,isDraft,parentFolderId,internetMessageId,sentDateTime";
+const SELECT: &str = "id,isDraft,parentFolderId,internetMessageId,createdDateTime,sentDateTime";
 
 /// Graph shows an extended property only if it is asked for by name.
 fn expand() -> String {

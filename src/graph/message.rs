@@ -217,6 +217,8 @@ pub struct Found {
     #[serde(default)]
     pub internet_message_id: Option<String>,
     #[serde(default)]
+    created_date_time: Option<String>,
+    #[serde(default)]
     sent_date_time: Option<String>,
     #[serde(default)]
     single_value_extended_properties: Vec<ExtendedProperty>,
@@ -244,6 +246,10 @@ impl Found {
     /// `None` where Graph does not say, or says what cannot be read.
     pub fn sent_at(&self) -> Option<Timestamp> {
         self.sent_date_time.as_deref()?.parse().ok()
+    }
+
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.created_date_time.as_deref()?.parse().ok()
     }
 
     /// The value of [`TAG_PROPERTY`].
