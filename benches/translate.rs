@@ -14,7 +14,7 @@ use postbridge::graph::difference::changes;
 use postbridge::graph::resource::EventBody;
 use postbridge::ical::{
     Attendee, Class, Frequency, Moment, Occurrence, PartStat, Recurrence, Role, Rule, RuleEnd,
-    Status, Zone, read_as,
+    ScheduleAgent, Status, Zone, read_as,
 };
 use postbridge::itip::Method;
 
@@ -119,6 +119,7 @@ fn occurrence(
             role: Role::Required,
             rsvp: Some(true),
             partstat: PartStat::NeedsAction,
+            agent: ScheduleAgent::Server,
         })
     };
     Ok(Occurrence {

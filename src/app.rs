@@ -22,10 +22,11 @@ use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
 use crate::graph::{Graph, pace::Pace};
+use crate::login::Logins;
 use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
-use crate::smtp::tls;
 use crate::store::{self, OpenError, Store, StoreError};
+use crate::tls;
 use crate::worker::Worker;
 
 /// From the signal to the end: sessions and attempts may take this long.
@@ -137,7 +138,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();
-    let shared = Shared::new(control.store.clone(), limits, server_tls, &hostname);
+    let logins = Logins::new(control.store.clone(), limits.logins());
+    let shared = Shared::new(control.store.clone(), logins, limits, server_tls, &hostname);
     let shared = shared.waiting(smtp.wait());
     Ok(Running {
         listening,

@@ -33,6 +33,8 @@
 //! | place | is | must never |
 //! |---|---|---|
 //! | [`smtp`] | the submission session and its sockets | hear of Graph |
+//! | [`login`] | local passwords, and how often one may be wrong | log or keep one |
+//! | [`tls`] | the key pair that clients see | suggest that it need not be checked |
 //! | [`store`] | the spool and the accounts, on disk; the only SQL | know a protocol |
 //! | [`graph`] | Graph's calls and what its answers mean; the only Graph JSON | retry, or know who asked |
 //! | [`entra`] | sign-in, tokens, what Entra's errors mean | know where tokens are kept |
@@ -103,6 +105,7 @@ pub mod graph;
 pub mod ical;
 pub mod invite;
 pub mod itip;
+pub mod login;
 pub mod mime;
 pub mod plan;
 pub mod recurrence;
@@ -114,4 +117,5 @@ pub mod secret;
 pub mod smtp;
 pub mod store;
 pub mod submission;
+pub mod tls;
 pub mod worker;

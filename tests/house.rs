@@ -25,11 +25,13 @@ const PURE: [&str; 12] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("graph", &[]),
     ("entra", &[]),
     ("store", &[]),
-    ("smtp", &["store"]),
+    ("smtp", &["login", "store"]),
+    ("login", &["store"]),
+    ("tls", &[]),
     ("access", &["entra", "graph", "store"]),
     ("execute", &["access", "entra", "graph", "store"]),
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
@@ -45,9 +47,11 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
             "entra",
             "execute",
             "graph",
+            "login",
             "report_command",
             "smtp",
             "store",
+            "tls",
             "worker",
         ],
     ),

@@ -23,11 +23,12 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use postbridge::account::{Address, Profile};
+use postbridge::login::Logins;
 use postbridge::smtp::limits::Limits;
 use postbridge::smtp::server::{Kind, Listener, Shared, serve};
-use postbridge::smtp::tls;
 use postbridge::store::spool::Entry;
 use postbridge::store::{Room, Store};
+use postbridge::tls;
 
 const USER: &str = "adele.vance@contoso.example";
 /// Longer than anything here takes: a test that would hang fails instead.
@@ -60,7 +61,8 @@ impl Bridge {
         let (_, password) = runtime.block_on(store.add_account(user, Profile::Full)).unwrap();
         let files = tls::provide(directory.path(), "localhost").unwrap();
         let server = tls::server(&files.certificate, &files.key).unwrap();
-        let shared = Arc::new(Shared::new(store.clone(), limits, server, "localhost"));
+        let logins = Logins::new(store.clone(), limits.logins());
+        let shared = Arc::new(Shared::new(store.clone(), logins, limits, server, "localhost"));
         let bind = |kind, clear| {
             let listener = Listener::bind(([127, 0, 0, 1], 0).into(), kind, clear).unwrap();
             (listener.socket.local_addr().unwrap(), listener)

@@ -10,7 +10,7 @@ use postbridge::graph::difference::{changes, same};
 use postbridge::graph::resource::{DuplicateTransaction, Event, EventBody, FileAttachment};
 use postbridge::ical::{
     Attendee, Class, Frequency, Moment, Occurrence, PartStat, Recurrence, Role, Rule, RuleEnd,
-    ShowAs, Status, Zone,
+    ScheduleAgent, ShowAs, Status, Zone,
 };
 use postbridge::recurrence::instances;
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ fn attendee(text: &str, role: Role) -> Attendee {
         role,
         rsvp: None,
         partstat: PartStat::NeedsAction,
+        agent: ScheduleAgent::Server,
     }
 }
 

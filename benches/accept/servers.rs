@@ -20,7 +20,7 @@ use mailin_embedded::{Handler, Response, Server as Mailin, SslConfig, response};
 use postbridge::account::{Address, Profile};
 use postbridge::config::Config;
 use postbridge::control::{self, Reply, Request};
-use postbridge::smtp::tls;
+use postbridge::tls;
 use postbridge::{app, store};
 
 pub const USER: &str = "adele.vance@contoso.example";

@@ -6,6 +6,7 @@
 mod converge;
 mod invite;
 mod large;
+mod object;
 mod occurrence;
 mod part;
 mod send;
@@ -24,7 +25,7 @@ use crate::doubt::Patience;
 use crate::graph::{Failure, Graph, pace::Slot};
 use crate::mime::{Refusal, Stamp};
 use crate::plan::{self, Action, Known, Plan};
-use crate::store::spool::Entry;
+use crate::store::spool::{Entry, Kind};
 use crate::store::{Store, StoreError};
 use crate::submission::Envelope;
 
@@ -114,6 +115,9 @@ impl Executor {
     }
 
     async fn carry_out(&self, turn: &Turn) -> Result<(), Ended> {
+        if turn.entry.kind == Kind::Object {
+            return self.change_object(turn).await;
+        }
         let mut progress = turn.entry.progress.clone();
         if progress.doubt.is_some() && self.resolve(turn, &mut progress).await? {
             return Ok(());

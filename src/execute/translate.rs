@@ -79,6 +79,41 @@ pub(super) fn translate(
     Ok(Translated { parts, changes, attachments })
 }
 
+/// What an object means that a client keeps: every occurrence is spoken of that is remembered as changed,
+/// if only to say that it is as the series gives it.
+pub(super) fn translate_object(
+    found: &calendar::Invite,
+    settings: &Invites,
+    remembered: Option<&Invite>,
+    now: Timestamp,
+) -> Result<Translated, Untranslated> {
+    let mut translated = translate(found, settings, remembered, now)?;
+    let event = &found.message.event;
+    let (Some(master), Some(remembered)) = (&event.master, remembered) else {
+        return Ok(translated);
+    };
+    let translation = Translation { found, settings, now };
+    let zone = &settings.zone;
+    let is_series = translated.parts.iter().any(|said| said.original.is_none() && said.recurs);
+    let own = remembered.standing().filter_map(|(part, _)| part.original);
+    let dated = remembered.standing().flat_map(|(_, wanted)| wanted.occurrences.keys().copied());
+    for original in own.chain(dated).filter(|_| is_series) {
+        let is_said = |said: &Said| said.original == Some(original);
+        if translated.parts.iter().chain(&translated.changes).any(is_said) {
+            continue;
+        }
+        let after = original.checked_add(SignedDuration::from_secs(1)).unwrap_or(original);
+        let given = recurrence::instances(event, zone, original, after, 2)?;
+        let given = given.iter().find(|instance| instance.original == original);
+        // A date that the series does not have any more goes with it.
+        let Some(single) = given.and_then(|instance| instance.single(event)) else { continue };
+        let body = translation.body(&single)?;
+        let said = Said { as_given: true, ..translation.said(Some(original), master, body) };
+        translated.changes.push(said);
+    }
+    Ok(translated)
+}
+
 struct Translation<'t> {
     found: &'t calendar::Invite,
     settings: &'t Invites,

@@ -132,6 +132,18 @@ pub struct Attendee {
     /// write none want one, so what was not said is kept apart.
     pub rsvp: Option<bool>,
     pub partstat: PartStat,
+    /// RFC 6638 §7.1. Of a calendar object that a client keeps; in what is mailed it says nothing.
+    #[serde(default)]
+    pub agent: ScheduleAgent,
+}
+
+/// SCHEDULE-AGENT: who tells the attendee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ScheduleAgent {
+    #[default]
+    Server,
+    /// CLIENT, NONE, and what is not known (which RFC 6638 §7.1 reads as NONE).
+    Other,
 }
 
 /// ROLE and CUTYPE together, as far as they make a difference. Without either: required.

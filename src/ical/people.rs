@@ -6,12 +6,13 @@
 use calcard::icalendar::{
     ICalendarComponent, ICalendarEntry, ICalendarParameterName as Parameter,
     ICalendarParameterValue as ParameterValue, ICalendarParticipationRole,
-    ICalendarParticipationStatus, ICalendarProperty as Property, ICalendarUserTypes,
+    ICalendarParticipationStatus, ICalendarProperty as Property, ICalendarScheduleAgentValue,
+    ICalendarUserTypes,
 };
 
 use super::caps::{NOTES_MAX, shown};
 use super::unfold::clean;
-use super::{Attendee, PartStat, Role};
+use super::{Attendee, PartStat, Role, ScheduleAgent};
 use crate::account::Address;
 
 /// The mailbox of the ORGANIZER. SENT-BY names who acted for it, which makes nobody else the organizer.
@@ -94,7 +95,13 @@ fn attendee(entry: &ICalendarEntry, address: Address) -> Attendee {
         .map(|name| name.trim().trim_matches(['"', '\'']).trim().to_owned())
         // Quirk(google): the address once more for a name.
         .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(address.as_str()));
-    Attendee { address, name, role, rsvp, partstat }
+    let agent = match entry.parameter(&Parameter::ScheduleAgent) {
+        None | Some(ParameterValue::ScheduleAgent(ICalendarScheduleAgentValue::Server)) => {
+            ScheduleAgent::Server
+        }
+        Some(_) => ScheduleAgent::Other,
+    };
+    Attendee { address, name, role, rsvp, partstat, agent }
 }
 
 /// RFC 6868 §3.1: what a parameter cannot hold otherwise.

@@ -12,6 +12,7 @@
 mod change;
 mod decide;
 mod restate;
+pub mod whole;
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,7 @@ use super::session::Session;
 use super::step::{Arrived, Login, Stage, Step, Transport};
 use super::stream::{Prompt, Stream};
 use crate::account::Account;
+use crate::login;
 use crate::mime::{self, Refusal, calendar, content};
 use crate::plan;
 use crate::store::spool::{EntryId, Incoming, Receipt, State};
@@ -176,29 +177,17 @@ impl Connection {
     // ---- what the session asks ----
 
     async fn log_in(&mut self, credentials: Credentials) -> Result<Login, Over> {
-        let now = std::time::Instant::now();
         let Credentials { login, password } = credentials;
-        let limits = self.shared.limits();
-        if !self.shared.failed_logins().admit(now, &login, self.peer, &limits) {
-            return Ok(Login::Later);
-        }
-        match self.shared.store().authenticate(&login, &password).await {
-            Ok(Some(account)) => {
-                self.shared.failed_logins().succeeded(&login, self.peer);
-                Ok(Login::As(account))
-            }
-            Ok(None) => {
-                let delay = self.shared.failed_logins().failed(now, &login, self.peer);
-                tracing::warn!(peer = %self.peer, "a login failed");
+        Ok(match self.shared.logins().check(&login, &password, self.peer).await {
+            login::Login::As(account) => Login::As(account),
+            login::Login::Wrong { delay } => {
                 self.flush().await?;
                 sleep(delay).await;
-                Ok(Login::Wrong)
+                Login::Wrong
             }
-            Err(error) => {
-                tracing::error!(%error, "a login could not be checked");
-                Ok(Login::Unavailable)
-            }
-        }
+            login::Login::Later => Login::Later,
+            login::Login::Unavailable => Login::Unavailable,
+        })
     }
 
     /// Hands the next octets of the mail to the store. The client hears of a failure at the end:

@@ -2,7 +2,7 @@
 //!
 //! Pure: [`mod@line`] and [`command`] read a command, [`auth`] a login, [`data`], [`header`] and
 //! [`body`] the text of a mail; [`session`] decides in [`step`]s, [`reply`] speaks, [`limits`] counts.
-//! At the sockets: [`server`] accepts and drains, `connection` drives one session, [`tls`] holds
+//! At the sockets: [`server`] accepts and drains, `connection` drives one session, [`crate::tls`] holds
 //! the key pair. Nothing here has ever heard of Graph.
 
 pub mod auth;
@@ -18,4 +18,3 @@ pub mod server;
 pub mod session;
 pub mod step;
 mod stream;
-pub mod tls;

@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connection;
-use super::limits::{FailedLogins, Limits};
+use super::limits::Limits;
 use super::reply;
+use crate::login::Logins;
 use crate::store::Store;
 
 /// Connections that wait in the kernel while we are busy.
@@ -75,19 +76,25 @@ pub struct Shared {
     wait: Duration,
     acceptor: TlsAcceptor,
     hostname: Arc<str>,
-    failed_logins: Mutex<FailedLogins>,
+    logins: Logins,
     connections: Mutex<Connections>,
 }
 
 impl Shared {
-    pub fn new(store: Store, limits: Limits, tls: Arc<ServerConfig>, hostname: &str) -> Shared {
+    pub fn new(
+        store: Store,
+        logins: Logins,
+        limits: Limits,
+        tls: Arc<ServerConfig>,
+        hostname: &str,
+    ) -> Shared {
         Shared {
             store,
             limits: Arc::new(limits),
             wait: Duration::ZERO,
             acceptor: TlsAcceptor::from(tls),
             hostname: hostname.into(),
-            failed_logins: Mutex::default(),
+            logins,
             connections: Mutex::default(),
         }
     }
@@ -117,8 +124,8 @@ impl Shared {
         &self.acceptor
     }
 
-    pub(super) fn failed_logins(&self) -> MutexGuard<'_, FailedLogins> {
-        self.failed_logins.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {

@@ -11,6 +11,7 @@
 //!   again by retrying, and an acknowledgement after it would be a lie.
 
 pub mod accounts;
+pub mod calendar;
 mod entry_id;
 mod incoming;
 pub mod invites;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, SqliteConnection};
 
+use super::calendar;
 use super::entry_id::EntryId;
 use super::spool::{Entry, State, decode, entry};
 use super::{Store, StoreError};
@@ -136,6 +137,10 @@ async fn carry_out(
             .bind(id.to_string())
             .execute(&mut *all)
             .await?;
+    }
+    if state == State::Failed {
+        // What a client changed and will not be in the mailbox is not in its calendar either.
+        calendar::take_back(&mut all, id, Timestamp::now()).await?;
     }
     let row = sqlx::query("SELECT * FROM entry WHERE id = ?")
         .bind(id.to_string())

@@ -8,6 +8,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
+use super::calendar;
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, ROW_OCTETS_MAX};
 use super::progress::Progress;
@@ -177,7 +178,7 @@ impl Store {
         report: Option<Report>,
         sweep_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (id, account, size) = (entry.id, entry.account, entry.size);
+        let (id, account, size, kind) = (entry.id, entry.account, entry.size, entry.kind);
         let spool = &self.inner.spool;
         let tell = match &outcome {
             Outcome::Later { .. } => None,
@@ -202,7 +203,7 @@ impl Store {
         let now = Timestamp::now();
         let written = self
             .write(move |connection| {
-                let ending = Ending { outcome, kept, report, sweep_at };
+                let ending = Ending { kind, outcome, kept, report, sweep_at };
                 Box::pin(async move { settle(connection, id, account, now, ending).await })
             })
             .await;
@@ -326,9 +327,9 @@ impl Store {
     }
 }
 
-/// The octets of reports that wait no longer.
 /// What is written down of an attempt that ended.
 struct Ending {
+    kind: Kind,
     outcome: Outcome,
     /// It failed, and its octets stay for another try.
     kept: bool,
@@ -341,7 +342,7 @@ async fn settle(
     id: EntryId,
     account: AccountId,
     now: Timestamp,
-    Ending { outcome, kept, report, sweep_at }: Ending,
+    Ending { kind, outcome, kept, report, sweep_at }: Ending,
 ) -> Result<u64, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
@@ -379,6 +380,11 @@ async fn settle(
             .bind(id.to_string())
             .execute(&mut *all)
             .await?;
+    }
+    match state {
+        State::Sent if kind == Kind::Object => calendar::carried_out(&mut all, id).await?,
+        State::Failed if kind == Kind::Object => calendar::take_back(&mut all, id, now).await?,
+        _ => {}
     }
     let overtaken = match state {
         State::Sent | State::Failed => overtake_reports(&mut all, id, now).await?,

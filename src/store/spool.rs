@@ -79,6 +79,8 @@ impl From<io::Error> for SpoolError {
 pub enum Kind {
     Submission,
     Report,
+    /// A client's change of a calendar object (see `calendar`).
+    Object,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -104,7 +106,7 @@ macro_rules! names {
         }
     };
 }
-names!(Kind { Submission = "submission", Report = "report" });
+names!(Kind { Submission = "submission", Report = "report", Object = "object" });
 names!(State {
     Queued = "queued",
     Attempting = "attempting",
