@@ -11,6 +11,7 @@ use crate::account::Address;
 use crate::ical::Attachment;
 use crate::invite::{self, Known};
 use crate::mime::calendar::{self, Found};
+use crate::store::calendar::Mirrored;
 use crate::store::spool::Kind;
 use crate::submission::Envelope;
 
@@ -106,7 +107,7 @@ impl Executor {
         let Some(record) = decision.invite else { return Ok(Some(whole)) };
         let object = found.message.event.octets.to_vec();
         self.store
-            .decide_invite(account, &record, object, turn.entry.id, why)
+            .decide_invite(account, &record, object, turn.entry.id, why, Mirrored::AsItWas)
             .await
             .map_err(|error| later(error.to_string()))?;
         self.converge(turn, record, &files(&found)).await?;

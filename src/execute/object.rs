@@ -12,6 +12,7 @@ use crate::ical;
 use crate::invite::whole::{self, Kept};
 use crate::itip::{Message, Method};
 use crate::mime::calendar;
+use crate::store::calendar::Mirrored;
 
 impl Executor {
     pub(super) async fn change_object(&self, turn: &Turn) -> Result<(), Ended> {
@@ -58,10 +59,28 @@ impl Executor {
         let Some(record) = decision.invite else { return Ok(()) };
         let octets = event.octets.to_vec();
         self.store
-            .decide_invite(account, &record, octets, turn.entry.id, why)
+            .decide_invite(account, &record, octets, turn.entry.id, why, Mirrored::AsItWas)
             .await
             .map_err(|error| later(error.to_string()))?;
-        self.converge(turn, record, &super::invite::files(&found)).await
+        if let Some(why) = record.taken_back.clone() {
+            self.converge(turn, record, &[]).await?;
+            return Err(refused(why));
+        }
+        let ended = self.converge(turn, record, &super::invite::files(&found)).await;
+        let Err(Ended::Failed(refused)) = ended else { return ended };
+        // Half of it may be in the mailbox: that goes, too, before anybody hears of it.
+        let stands = self.store.invite(account, &event.uid).await;
+        if let Some(stands) = stands.map_err(|error| later(error.to_string()))? {
+            let back = whole::take_back(&stands, remembered.as_ref(), &refused.why);
+            let why = format!("taken back: {}", refused.why);
+            let octets = event.octets.to_vec();
+            self.store
+                .decide_invite(account, &back, octets, turn.entry.id, why, Mirrored::AsItWas)
+                .await
+                .map_err(|error| later(error.to_string()))?;
+            self.converge(turn, back, &[]).await?;
+        }
+        Err(Ended::Failed(refused))
     }
 }
 

@@ -261,6 +261,8 @@ pub struct Event {
     #[serde(default)]
     pub end: Option<DateTimeTimeZone>,
     #[serde(default)]
+    pub is_all_day: Option<bool>,
+    #[serde(default)]
     pub is_organizer: Option<bool>,
     #[serde(default)]
     pub is_cancelled: Option<bool>,

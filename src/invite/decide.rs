@@ -123,6 +123,7 @@ impl Known<'_> {
                 decided: self.arrived.to_owned(),
                 mail_to: self.recipients.to_vec(),
                 removed: Vec::new(),
+                taken_back: None,
                 parts: Vec::new(),
             });
         }
@@ -280,6 +281,7 @@ fn create(known: &Known<'_>, translated: &Translated) -> Decision {
         decided: known.arrived.to_owned(),
         mail_to: Vec::new(),
         removed: Vec::new(),
+        taken_back: None,
         parts: owed.into_iter().flatten().collect(),
     };
     let files = &translated.attachments;

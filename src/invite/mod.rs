@@ -40,6 +40,9 @@ pub struct Invite {
     /// Who was taken off the whole, and by which message: an older one does not bring them back.
     #[serde(default)]
     pub removed: Vec<(Address, Version)>,
+    /// Why the change that was decided last is refused, and its goals were put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<String>,
     pub parts: Vec<Part>,
 }
 

@@ -82,6 +82,7 @@ pub fn put(kept: &Kept<'_>) -> Decision {
         decided: kept.arrived.to_owned(),
         mail_to: Vec::new(),
         removed: Vec::new(),
+        taken_back: None,
         parts: match (standing, kept.invite) {
             (Some(standing), _) => standing.parts.clone(),
             (None, Some(gone)) => gone.parts.iter().filter(|one| one.is_owed()).cloned().collect(),
@@ -120,9 +121,37 @@ pub fn delete(invite: Option<&Invite>, arrived: &str) -> Decision {
         _ => "nothing to cancel",
     };
     if let Some(invite) = &mut invite {
+        invite.taken_back = None;
         arrived.clone_into(&mut invite.decided);
     }
     Decision { why: why.to_owned(), invite, mail_to: Vec::new(), refused: false }
+}
+
+/// The goals of before, after a change that Graph refused in the middle: what was made for it goes, what was
+/// changed is put back. `stands`: as far as it came.
+pub fn take_back(stands: &Invite, before: Option<&Invite>, why: &str) -> Invite {
+    let mut back = stands.clone();
+    for part in &mut back.parts {
+        let was = before.and_then(|before| {
+            before
+                .parts
+                .iter()
+                .find(|was| was.original == part.original && was.generation <= part.generation)
+        });
+        match was {
+            Some(was) => {
+                part.goal = was.goal.clone();
+                part.given.clone_from(&was.given);
+                part.version.clone_from(&was.version);
+            }
+            None => part.goal = Goal::Cancelled,
+        }
+    }
+    if let Some(before) = before {
+        back.version.clone_from(&before.version);
+    }
+    back.taken_back = Some(why.to_owned());
+    back
 }
 
 /// What holds for PUT and DELETE alike, before anything is looked at.

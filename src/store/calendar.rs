@@ -352,19 +352,100 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Pending { place: place(&row)?, deletes: row.get("deletes") }))
     }
+}
 
-    /// Whether a client's change of the object with this UID is still on its way.
-    pub async fn is_changing(&self, account: AccountId, uid: &str) -> Result<bool, StoreError> {
-        let mut connection = self.read().await?;
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM entry WHERE account = ? AND series = ? AND series IS NOT NULL \
-             AND state IN ('queued', 'attempting', 'sending')",
-        )
+/// Whether a change of the invite with this UID is still on its way, by mail or by a client.
+pub(super) async fn is_changing(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    uid: &str,
+) -> Result<bool, sqlx::Error> {
+    let waiting: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM entry WHERE account = ? AND series = ? AND series IS NOT NULL \
+         AND state IN ('queued', 'attempting', 'sending')",
+    )
+    .bind(account.0.as_bytes().as_slice())
+    .bind(uid)
+    .fetch_one(connection)
+    .await?;
+    Ok(waiting > 0)
+}
+
+pub(super) async fn etag_of_uid(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    uid: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT etag FROM object WHERE account = ? AND uid = ? AND gone = 0")
         .bind(account.0.as_bytes().as_slice())
         .bind(uid)
-        .fetch_one(&mut *connection)
-        .await?;
-        Ok(waiting > 0)
+        .fetch_optional(connection)
+        .await
+}
+
+/// What a message, or somebody in Outlook, made of the object of an invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mirrored {
+    /// Nothing: it is as it was, or there is none.
+    AsItWas,
+    /// `answers_alone`: nothing but answers of attendees is new in it (RFC 6638 §3.2.10).
+    Is {
+        octets: Vec<u8>,
+        span: Span,
+        answers_alone: bool,
+    },
+    Gone,
+}
+
+/// Puts what became of an invite into its calendar: the one it is in, else the default one.
+pub(super) async fn mirror(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    uid: &str,
+    mirrored: Mirrored,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if mirrored == Mirrored::AsItWas {
+        return Ok(());
+    }
+    let known = sqlx::query(
+        "SELECT calendar, name, octets, schedule_tag FROM object WHERE account = ? AND uid = ? \
+         AND gone = 0",
+    )
+    .bind(account.0.as_bytes().as_slice())
+    .bind(uid)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let at = match &known {
+        Some(row) => Place { account, calendar: row.get("calendar"), name: row.get("name") },
+        None => Place { account, calendar: DEFAULT.to_owned(), name: name_of(uid) },
+    };
+    match (mirrored, known) {
+        (Mirrored::Is { octets, .. }, Some(row)) if row.get::<&[u8], _>("octets") == octets => {
+            Ok(())
+        }
+        (Mirrored::Is { octets, span, answers_alone }, known) => {
+            let kept = known.filter(|_| answers_alone).map(|row| row.get("schedule_tag"));
+            let schedule_tag = kept.unwrap_or_else(|| etag(&octets));
+            next_change(connection, &at).await?;
+            let uid = uid.to_owned();
+            write(connection, &at, None, AsItIs { uid, octets, schedule_tag, span }, now).await
+        }
+        (Mirrored::Gone, Some(_)) => {
+            next_change(connection, &at).await?;
+            remove(connection, &at, None, now).await
+        }
+        (Mirrored::Gone | Mirrored::AsItWas, _) => Ok(()),
+    }
+}
+
+/// The last segment of the URL of an object that no client named.
+fn name_of(uid: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    let is_name = !uid.is_empty() && uid.len() <= 100 && !uid.starts_with('.');
+    match is_name && uid.chars().all(is_plain) {
+        true => format!("{uid}.ics"),
+        false => format!("{}.ics", crate::invite::digest(uid.as_bytes())),
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, Row, SqliteConnection};
 
+use super::calendar::{self, Mirrored};
 use super::spool::EntryId;
 use super::{Store, StoreError};
 use crate::account::AccountId;
@@ -24,6 +25,16 @@ pub struct Remembered {
     pub updated_at: Timestamp,
 }
 
+/// Whose word a line of the history is, where it is no mail's and no client's.
+const OUTLOOK: &str = "outlook";
+
+/// An invite as it is, and as it was read.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    pub invite: Invite,
+    record: String,
+}
+
 impl Store {
     pub async fn invite(
         &self,
@@ -41,7 +52,7 @@ impl Store {
     }
 
     /// Writes down a decision together with what follows from it: the goal is on disk before
-    /// anything is done about it.
+    /// anything is done about it, and the calendar shows it.
     pub async fn decide_invite(
         &self,
         account: AccountId,
@@ -49,9 +60,11 @@ impl Store {
         octets: Vec<u8>,
         entry: EntryId,
         why: String,
+        mirrored: Mirrored,
     ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
-        let now = Timestamp::now().as_millisecond();
+        let at = Timestamp::now();
+        let now = at.as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {
                 let mut all = connection.begin().await?;
@@ -67,7 +80,8 @@ impl Store {
                 .bind(now)
                 .execute(&mut *all)
                 .await?;
-                note(&mut all, account, uid, entry, now, why).await?;
+                calendar::mirror(&mut all, account, &uid, mirrored, at).await?;
+                note(&mut all, account, uid, entry.to_string(), now, why).await?;
                 all.commit().await
             })
         })
@@ -84,8 +98,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let uid = uid.to_owned();
         let now = Timestamp::now().as_millisecond();
-        self.write(move |connection| Box::pin(note(connection, account, uid, entry, now, why)))
-            .await
+        self.write(move |connection| {
+            Box::pin(note(connection, account, uid, entry.to_string(), now, why))
+        })
+        .await
     }
 
     /// Writes down what an action did, or that it is about to be done.
@@ -108,6 +124,75 @@ impl Store {
                 .execute(connection)
                 .await?;
                 Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The invites that are in the account's calendar and not over by `now`; those alone that something
+    /// happened to since `recent`, if it is given.
+    pub async fn watched(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+        recent: Option<Timestamp>,
+    ) -> Result<Vec<Watched>, StoreError> {
+        let mut connection = self.read().await?;
+        let records: Vec<String> = sqlx::query_scalar(
+            "SELECT invite.record FROM invite JOIN object ON object.account = invite.account \
+             AND object.uid = invite.uid AND object.gone = 0 WHERE invite.account = ? \
+             AND (object.last_at IS NULL OR object.last_at >= ?) AND invite.updated_at >= ?",
+        )
+        .bind(account.0.as_bytes().as_slice())
+        .bind(now.as_millisecond())
+        .bind(recent.map_or(i64::MIN, Timestamp::as_millisecond))
+        .fetch_all(&mut *connection)
+        .await?;
+        let watched = |record: String| Ok(Watched { invite: parse(&record)?, record });
+        records.into_iter().map(watched).collect()
+    }
+
+    /// Takes over what was done in Outlook, unless a client changed the same meanwhile or is about to:
+    /// then nothing is changed, and `false` returned. `etag`: of the object that `mirrored` was made of.
+    pub async fn take_over(
+        &self,
+        account: AccountId,
+        watched: Watched,
+        etag: Option<String>,
+        mirrored: Mirrored,
+        why: Vec<String>,
+    ) -> Result<bool, StoreError> {
+        let (uid, record) = (watched.invite.uid.clone(), json(&watched.invite)?);
+        let at = Timestamp::now();
+        let now = at.as_millisecond();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut all = connection.begin().await?;
+                if calendar::is_changing(&mut all, account, &uid).await?
+                    || calendar::etag_of_uid(&mut all, account, &uid).await? != etag
+                {
+                    return Ok(false);
+                }
+                let taken = sqlx::query(
+                    "UPDATE invite SET record = ?, updated_at = ? WHERE account = ? AND uid = ? \
+                     AND record = ?",
+                )
+                .bind(record)
+                .bind(now)
+                .bind(account.0.as_bytes().as_slice())
+                .bind(&uid)
+                .bind(watched.record)
+                .execute(&mut *all)
+                .await?;
+                if taken.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                calendar::mirror(&mut all, account, &uid, mirrored, at).await?;
+                for why in why {
+                    note(&mut all, account, uid.clone(), OUTLOOK.to_owned(), now, why).await?;
+                }
+                all.commit().await?;
+                Ok(true)
             })
         })
         .await
@@ -190,14 +275,14 @@ async fn note(
     connection: &mut SqliteConnection,
     account: AccountId,
     uid: String,
-    entry: EntryId,
+    entry: String,
     now: i64,
     why: String,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO decision (account, uid, entry, at, why) VALUES (?, ?, ?, ?, ?)")
         .bind(account.0.as_bytes().as_slice())
         .bind(uid)
-        .bind(entry.to_string())
+        .bind(entry)
         .bind(now)
         .bind(why)
         .execute(connection)
