@@ -51,7 +51,7 @@ impl Store {
         why: String,
     ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {
                 let mut all = connection.begin().await?;
@@ -83,7 +83,7 @@ impl Store {
         why: String,
     ) -> Result<(), StoreError> {
         let uid = uid.to_owned();
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.write(move |connection| Box::pin(note(connection, account, uid, entry, now, why)))
             .await
     }
@@ -95,7 +95,7 @@ impl Store {
         invite: &Invite,
     ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(

@@ -4,7 +4,6 @@
 //! carries it out, so that it never takes a mail from under the worker: what is being attempted is
 //! left alone.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, SqliteConnection};
 
@@ -57,9 +56,10 @@ impl Store {
         order: Order,
     ) -> Result<Result<Entry, Refused>, StoreError> {
         let spool = &self.inner.spool;
+        let now = self.clock().now().as_millisecond();
         let done = self
             .write(move |connection| {
-                Box::pin(async move { carry_out(connection, id, order).await })
+                Box::pin(async move { carry_out(connection, id, order, now).await })
             })
             .await?;
         let after = match done {
@@ -80,6 +80,7 @@ async fn carry_out(
     connection: &mut SqliteConnection,
     id: EntryId,
     order: Order,
+    now: i64,
 ) -> Result<Result<Entry, Refused>, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
@@ -93,7 +94,6 @@ async fn carry_out(
         Ok(state) => state,
         Err(refused) => return Ok(Err(refused)),
     };
-    let now = Timestamp::now().as_millisecond();
     if before == State::Failed {
         if !row.try_get::<bool, _>("kept")? {
             return Ok(Err(Refused::OctetsGone));
