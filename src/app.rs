@@ -124,14 +124,16 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
         .collect();
 
     let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
-    let graph = Graph::new(&settings.graph()).map_err(|error| StartError::Access(error.into()))?;
+    let clock = control.store.clock().clone();
+    let graph = Graph::new(&settings.graph(), clock.clone())
+        .map_err(|error| StartError::Access(error.into()))?;
     let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own))).collect();
     let patience = config.doubt.patience();
     let (store, access) = (control.store.clone(), control.access.clone());
     let executor = Executor::new(store, access, graph, invites, patience);
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
-    let worker = Worker { store, executor, pace: Pace::default(), patience, report_command };
+    let worker = Worker { store, executor, pace: Pace::new(clock), patience, report_command };
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
     }

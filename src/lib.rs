@@ -24,6 +24,7 @@
 //!      account  submission  mime  ical  itip  recurrence  invite
 //!      plan  doubt  report  retry  secret                                   pure
 //!
+//!      clock: the time, handed in: store and graph name it, and whoever has the store asks it
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
 //!
@@ -43,6 +44,7 @@
 //! | [`worker`] | claims, settles, retries | call Graph |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
+//! | [`clock`] | the time, which a test may move ahead | be passed over, but for sockets and tokens |
 //! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
 //!
 //! # Invariants
@@ -96,6 +98,7 @@ pub mod access;
 pub mod account;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod doubt;

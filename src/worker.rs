@@ -62,10 +62,10 @@ impl Worker {
     /// Works until `stop`; then lets the attempts in flight come to their end.
     pub async fn run(self, stop: CancellationToken) {
         let mut attempts = JoinSet::new();
-        let mut forget = tokio::time::interval(FORGET_EVERY);
-        let mut sweep = tokio::time::interval(
-            self.patience.before_sweeping().clamp(SWEEP_EVERY.start, SWEEP_EVERY.end),
-        );
+        let clock = self.store.clock().clone();
+        let mut forget = clock.every(FORGET_EVERY);
+        let mut sweep =
+            clock.every(self.patience.before_sweeping().clamp(SWEEP_EVERY.start, SWEEP_EVERY.end));
         loop {
             // Asked for before we look, so that what comes in between is not missed.
             let changed = self.store.spool_changed();
@@ -80,7 +80,7 @@ impl Worker {
                 () = stop.cancelled() => break,
                 () = changed => tokio::time::sleep(GATHER).await,
                 Some(_) = attempts.join_next() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = clock.sleep(wait) => {}
                 _ = forget.tick() => self.forget().await,
                 _ = sweep.tick() => {
                     let worker = self.clone();
@@ -103,7 +103,7 @@ impl Worker {
 
     /// Starts an attempt for whatever is due and may go. Returns how long there is nothing to do.
     async fn hand_out(&self, attempts: &mut JoinSet<()>) -> Result<Duration, StoreError> {
-        let now = Timestamp::now();
+        let now = self.store.clock().now();
         let (accounts, next) = self.store.due(now).await?;
         let mut wait = next
             .and_then(|next| Duration::try_from(next.duration_since(now)).ok())
@@ -176,7 +176,7 @@ impl Worker {
     /// What follows from how an attempt ended, with the report on it if one is due.
     async fn outcome(&self, turn: &Turn, ended: Ended) -> (Outcome, Option<Report>) {
         let entry = &turn.entry;
-        let now = Timestamp::now();
+        let now = self.store.clock().now();
         match ended {
             Ended::Sent => (Outcome::Sent, self.report(turn, now, Fate::Relayed).await),
             Ended::Unknown { note } => self.held(turn, now, note).await,
@@ -305,7 +305,7 @@ impl Worker {
                 let note = entry.note.clone().unwrap_or_default();
                 let report = match self.store.account(entry.account).await? {
                     Some(account) => {
-                        let (now, fate) = (Timestamp::now(), Fate::Held { reason: &note });
+                        let (now, fate) = (self.store.clock().now(), Fate::Held { reason: &note });
                         self.report_on(&entry, &account, now, fate).await
                     }
                     None => None,
@@ -325,7 +325,7 @@ impl Worker {
             Outcome::Failed { .. } => Duration::ZERO,
             _ => self.patience.before_sweeping(),
         };
-        let sweep_at = Timestamp::now().saturating_add(pause).unwrap_or(Timestamp::MAX);
+        let sweep_at = self.store.clock().now().saturating_add(pause).unwrap_or(Timestamp::MAX);
         let reported = loop {
             match self.store.settle(entry, outcome.clone(), report.clone(), sweep_at).await {
                 Ok(reported) => break reported,
@@ -360,7 +360,7 @@ impl Worker {
 
     /// Deletes the drafts that ended mails left behind, one mail after the other.
     async fn sweep(&self) -> Result<(), StoreError> {
-        let now = Timestamp::now();
+        let now = self.store.clock().now();
         for entry in self.store.leftovers(now, SWEPT_AT_ONCE).await? {
             let account = self.store.account(entry.account).await?;
             let Some(account) = account.filter(|account| account.has("Mail.ReadWrite")) else {
@@ -385,7 +385,7 @@ impl Worker {
     }
 
     async fn forget(&self) {
-        let now = Timestamp::now();
+        let now = self.store.clock().now();
         let (Ok(ended), Ok(failed)) = (now.checked_sub(KEEP_ENDED), now.checked_sub(KEEP_FAILED))
         else {
             return;

@@ -6,6 +6,7 @@ mod common;
 use common::graph::{ADELE, ALEX, ALL_SCOPES, MEGAN, Sandbox};
 use mail_parser::{MessageParser, MimeHeaders};
 use postbridge::account::{Account, AccountId, Address, Profile, Standing as AccountStanding};
+use postbridge::clock::Clock;
 use postbridge::graph::draft::{Sighting, Traces};
 use postbridge::graph::message::{AttachmentItem, MessageAttachment, MessageBody, Standing};
 use postbridge::graph::upload::{CHUNK_OCTETS, POSTED_OCTETS_MAX, Progress, Session};
@@ -250,7 +251,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Bench {
         let sandbox = Sandbox::start().await;
-        let graph = Graph::new(&sandbox.url).unwrap();
+        let graph = Graph::new(&sandbox.url, Clock::default()).unwrap();
         let token = sandbox.token(ALL_SCOPES);
         Bench { sandbox, graph, token }
     }

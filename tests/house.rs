@@ -25,10 +25,11 @@ const PURE: [&str; 12] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 16] = [
-    ("graph", &[]),
+const MAY_NAME: [(&str, &[&str]); 17] = [
+    ("clock", &[]),
+    ("graph", &["clock"]),
     ("entra", &[]),
-    ("store", &[]),
+    ("store", &["clock"]),
     ("smtp", &["login", "store"]),
     ("login", &["store"]),
     ("tls", &[]),
@@ -78,6 +79,10 @@ const IMPURE: [&str; 12] = [
 /// The same for the files between the folders, which do not even know the types.
 const IMPURE_IN_THE_MIDDLE: [&str; 6] =
     ["std::net", "reqwest", "std::time::Instant", "rand::", "now_v7", "new_v4"];
+
+/// Who asks another clock than the one that is handed in: it is about sockets, tokens and people. The
+/// sandbox has one of its own.
+const OTHER_CLOCKS: [&str; 6] = ["clock", "smtp", "access", "entra", "cli", "sandbox"];
 
 /// A library, and the only places that may know it.
 const KNOWN_ONLY_TO: [(&str, &[&str]); 7] = [
@@ -215,6 +220,21 @@ fn pure_files_do_nothing_but_compute() {
                 IMPURE.iter().chain(middle.then_some(&IMPURE_IN_THE_MIDDLE).into_iter().flatten());
             for word in banned.filter(|word| line.contains(**word)) {
                 broken.push(format!("{}:{at}: a pure file names {word}", source.path));
+            }
+        }
+    }
+    assert_none(broken);
+}
+
+#[test]
+fn the_time_is_asked_of_the_clock_that_is_handed_in() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|one| !OTHER_CLOCKS.contains(&one.place.as_str())) {
+        for (at, line) in &source.code {
+            let clocks =
+                ["Timestamp::now", "Zoned::now", "Instant::now", "SystemTime", "interval("];
+            for word in clocks.iter().filter(|word| line.contains(**word)) {
+                broken.push(format!("{}:{at}: {word}: ask the store's clock", source.path));
             }
         }
     }

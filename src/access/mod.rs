@@ -167,7 +167,7 @@ impl Access {
         settings: Settings,
         credentials: Option<&Path>,
     ) -> Result<Access, OpenError> {
-        let graph = Graph::new(&settings.graph())?;
+        let graph = Graph::new(&settings.graph(), store.clock().clone())?;
         let entra = Entra::new(settings)?;
         let with_token = store.accounts_with_token().await?;
         let seal = Seal::find(store.directory(), credentials, !with_token.is_empty())?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::translate::translate;
@@ -84,7 +83,7 @@ impl Executor {
             invite: remembered.as_ref(),
             as_mail: settings.as_mail.then_some("so the account's invites are to go"),
             barred: (!may).then_some("the account has not granted Calendars.ReadWrite"),
-            translated: translate(&found, &settings, remembered.as_ref(), Timestamp::now()),
+            translated: translate(&found, &settings, remembered.as_ref(), self.store.clock().now()),
         });
         let mut why = decision.why;
         for note in &found.notes {

@@ -34,7 +34,7 @@ impl Executor {
             true => whole::delete(remembered.as_ref(), &arrived),
             false => {
                 let may = turn.account.has("Calendars.ReadWrite");
-                let now = jiff::Timestamp::now();
+                let now = self.store.clock().now();
                 whole::put(&Kept {
                     account: &turn.account,
                     event,

@@ -83,7 +83,7 @@ impl Executor {
             return Err(later("the draft is lost".into()));
         };
         let unsent = progress.clone();
-        progress.doubt = Some(Doubt::new(Timestamp::now(), self.patience));
+        progress.doubt = Some(Doubt::new(self.store.clock().now(), self.patience));
         let (sending, unsent, draft_id) = (&progress, &unsent, draft_id.as_str());
         let sent = self
             .with_token(turn, |graph, token| async move {
@@ -122,11 +122,11 @@ impl Executor {
         let (Some(draft), Some(doubt)) = (&progress.draft, &progress.doubt) else {
             return Ok(false);
         };
-        if Timestamp::now() < doubt.look_at {
+        if self.store.clock().now() < doubt.look_at {
             return Err(self.in_doubt(progress, "it is too early to look".into()));
         }
         let seen = self.look_for_draft(turn, draft, doubt.since).await?;
-        match doubt.judge(seen, Timestamp::now(), self.patience) {
+        match doubt.judge(seen, self.store.clock().now(), self.patience) {
             Verdict::Sent => Ok(true),
             Verdict::SendAgain => {
                 progress.doubt = None;
@@ -150,7 +150,8 @@ impl Executor {
     }
 
     fn in_doubt(&self, progress: &Progress, note: String) -> Ended {
-        let at = progress.doubt.as_ref().map_or_else(Timestamp::now, |doubt| doubt.look_at);
+        let now = || self.store.clock().now();
+        let at = progress.doubt.as_ref().map_or_else(now, |doubt| doubt.look_at);
         Ended::InDoubt { at, note: format!("{NO_ANSWER} ({note})") }
     }
 

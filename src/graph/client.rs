@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::{Method, Response, StatusCode, Url, header};
 use uuid::Uuid;
 
 use super::failure::{Answer, Effect, Failure};
+use crate::clock::Clock;
 use crate::secret::Secret;
 
 /// A handle on Graph; clones share their connections. It holds no token: each call is given one.
 #[derive(Clone)]
 pub struct Graph {
     base: Url,
+    clock: Clock,
     /// For calls that do no harm when repeated: connections are kept.
     reading: reqwest::Client,
     /// For calls that send: each has a connection of its own, so that no layer can find one stale
@@ -38,8 +39,9 @@ pub(super) struct Success {
 }
 
 impl Graph {
-    /// `base` is a cloud's Graph host, such as `https://graph.microsoft.com`.
-    pub fn new(base: &str) -> Result<Graph, Unusable> {
+    /// `base` is a cloud's Graph host, such as `https://graph.microsoft.com`. By the clock a Retry-After is
+    /// read that names a time.
+    pub fn new(base: &str, clock: Clock) -> Result<Graph, Unusable> {
         let bad = || Unusable::BaseUrl(base.to_owned());
         let url = Url::parse(base).map_err(|_| bad())?;
         let loopback = is_loopback(&url);
@@ -58,6 +60,7 @@ impl Graph {
         };
         Ok(Graph {
             base: url,
+            clock,
             reading: client().pool_idle_timeout(Duration::from_secs(60)).build()?,
             sending: client().pool_max_idle_per_host(0).http1_only().build()?,
         })
@@ -88,7 +91,7 @@ impl Graph {
             .header("client-request-id", request_id.to_string())
             .header("return-client-request-id", "true");
         let response = with(request).send().await;
-        answered(response, request_id, effect).await
+        self.answered(response, request_id, effect).await
     }
 
     /// One request to a URL that Graph handed out, which is its own permission (Graph: uploadSession).
@@ -101,42 +104,45 @@ impl Graph {
     ) -> Option<Result<Success, Failure>> {
         let url = Url::parse(url.expose()).ok().filter(is_safe)?;
         let response = with(self.reading.request(method, url)).send().await;
-        Some(answered(response, Uuid::new_v4(), Effect::Harmless).await)
+        Some(self.answered(response, Uuid::new_v4(), Effect::Harmless).await)
     }
-}
 
-/// What came of a request.
-async fn answered(
-    response: Result<Response, reqwest::Error>,
-    request_id: Uuid,
-    effect: Effect,
-) -> Result<Success, Failure> {
-    // A URL may be a secret, and is of no use in a note.
-    let failed = |error: reqwest::Error| Failure::of_transport(&error.without_url(), effect);
-    let mut response = response.map_err(failed)?;
-    let status = response.status();
-    tracing::debug!(
-        client_request_id = %request_id,
-        request_id = header_text(&response, "request-id"),
-        status = status.as_u16(),
-        "graph answered"
-    );
-    let body = read(&mut response).await;
-    if status.is_success() {
-        // The status alone says that it took effect; a body cut short does not take that back.
-        return match body {
-            Ok(body) => Ok(Success { status, body }),
-            Err(_) if effect == Effect::Irreversible => Ok(Success { status, body: Vec::new() }),
-            Err(error) => Err(failed(error)),
+    /// What came of a request.
+    async fn answered(
+        &self,
+        response: Result<Response, reqwest::Error>,
+        request_id: Uuid,
+        effect: Effect,
+    ) -> Result<Success, Failure> {
+        // A URL may be a secret, and is of no use in a note.
+        let failed = |error: reqwest::Error| Failure::of_transport(&error.without_url(), effect);
+        let mut response = response.map_err(failed)?;
+        let status = response.status();
+        tracing::debug!(
+            client_request_id = %request_id,
+            request_id = header_text(&response, "request-id"),
+            status = status.as_u16(),
+            "graph answered"
+        );
+        let body = read(&mut response).await;
+        if status.is_success() {
+            // The status alone says that it took effect; a body cut short does not take that back.
+            return match body {
+                Ok(body) => Ok(Success { status, body }),
+                Err(_) if effect == Effect::Irreversible => {
+                    Ok(Success { status, body: Vec::new() })
+                }
+                Err(error) => Err(failed(error)),
+            };
+        }
+        let answer = Answer {
+            status,
+            retry_after: header_text(&response, header::RETRY_AFTER.as_str()),
+            body: &body.unwrap_or_default(),
+            now: self.clock.now(),
         };
+        Err(Failure::of_answer(&answer, effect))
     }
-    let answer = Answer {
-        status,
-        retry_after: header_text(&response, header::RETRY_AFTER.as_str()),
-        body: &body.unwrap_or_default(),
-        now: Timestamp::now(),
-    };
-    Err(Failure::of_answer(&answer, effect))
 }
 
 fn header_text<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
@@ -179,12 +185,13 @@ mod tests {
     #[test]
     fn a_token_is_sent_in_clear_to_this_machine_only() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        assert!(Graph::new("https://graph.microsoft.com").is_ok());
-        assert!(Graph::new("http://127.0.0.1:8080").is_ok());
-        assert!(Graph::new("http://[::1]:8080").is_ok());
-        assert!(Graph::new("http://graph.microsoft.com").is_err());
-        assert!(Graph::new("http://127.0.0.1.contoso.example").is_err());
-        assert!(Graph::new("file:///etc/passwd").is_err());
-        assert!(Graph::new("graph.microsoft.com").is_err());
+        let new = |base| Graph::new(base, Clock::default());
+        assert!(new("https://graph.microsoft.com").is_ok());
+        assert!(new("http://127.0.0.1:8080").is_ok());
+        assert!(new("http://[::1]:8080").is_ok());
+        assert!(new("http://graph.microsoft.com").is_err());
+        assert!(new("http://127.0.0.1.contoso.example").is_err());
+        assert!(new("file:///etc/passwd").is_err());
+        assert!(new("graph.microsoft.com").is_err());
     }
 }

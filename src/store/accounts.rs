@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -128,6 +127,7 @@ impl Store {
         let id = AccountId(Uuid::now_v7());
         let login = address.key();
         let (profile, standing) = (json(&profile)?, json(&Standing::New)?);
+        let now = self.clock().now().as_millisecond();
         let added = self
             .change_accounts(move |connection| {
                 Box::pin(async move {
@@ -143,7 +143,7 @@ impl Store {
                     .bind(standing)
                     .bind(digest.salt)
                     .bind(digest.digest)
-                    .bind(Timestamp::now().as_millisecond())
+                    .bind(now)
                     .execute(connection)
                     .await?;
                     Ok(done.rows_affected() == 1)

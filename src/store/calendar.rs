@@ -324,7 +324,7 @@ impl Store {
             // Counted before it is committed, or the worker could take it off before it was put on.
             let spool = &store.inner.spool;
             spool.waiting_octets.fetch_add(size, Ordering::Relaxed);
-            let now = Timestamp::now();
+            let now = store.clock().now();
             let done = store
                 .write(move |connection| {
                     Box::pin(commit(connection, place, change, spooled, now, allows))

@@ -181,7 +181,7 @@ impl Incoming {
         digest.update(hash.finish().as_ref());
         let digest = digest.finish().as_ref().to_vec();
         let window = if named { REPEAT_WINDOW } else { REPEAT_WINDOW_ANONYMOUS };
-        let now = Timestamp::now();
+        let now = store.clock().now();
         let row = NewEntry {
             id,
             account,

@@ -63,7 +63,7 @@ impl Store {
         mirrored: Mirrored,
     ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
-        let at = Timestamp::now();
+        let at = self.clock().now();
         let now = at.as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {
@@ -97,7 +97,7 @@ impl Store {
         why: String,
     ) -> Result<(), StoreError> {
         let uid = uid.to_owned();
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.write(move |connection| {
             Box::pin(note(connection, account, uid, entry.to_string(), now, why))
         })
@@ -111,7 +111,7 @@ impl Store {
         invite: &Invite,
     ) -> Result<(), StoreError> {
         let (uid, record) = (invite.uid.clone(), json(invite)?);
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
@@ -163,7 +163,7 @@ impl Store {
         why: Vec<String>,
     ) -> Result<bool, StoreError> {
         let (uid, record) = (watched.invite.uid.clone(), json(&watched.invite)?);
-        let at = Timestamp::now();
+        let at = self.clock().now();
         let now = at.as_millisecond();
         self.write(move |connection| {
             Box::pin(async move {

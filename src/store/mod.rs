@@ -40,6 +40,8 @@ use sqlx::{ConnectOptions, SqlitePool};
 
 pub use writer::Change;
 
+use crate::clock::Clock;
+
 /// A handle on the state directory; clones share it. While one exists no other process can open it.
 #[derive(Clone)]
 pub struct Store {
@@ -48,6 +50,7 @@ pub struct Store {
 
 struct Inner {
     directory: PathBuf,
+    clock: Clock,
     writer: writer::Writer,
     readers: SqlitePool,
     spool: spool::Shared,
@@ -117,6 +120,11 @@ impl Default for Room {
 impl Store {
     /// Opens the state directory, or makes it (mode 0700). Nothing is touched on an error.
     pub async fn open(directory: &Path, room: Room) -> Result<Store, OpenError> {
+        Store::open_at(directory, room, Clock::default()).await
+    }
+
+    /// The same, by this clock.
+    pub async fn open_at(directory: &Path, room: Room, clock: Clock) -> Result<Store, OpenError> {
         let lock = lock_with_patience(directory).await?;
         let path = directory.join("postbridge.db");
         let database = |source| OpenError::Database { path: path.clone(), source };
@@ -151,6 +159,7 @@ impl Store {
         let writer = writer::Writer::start(connection, options);
         let inner = Inner {
             directory: directory.to_owned(),
+            clock,
             writer,
             readers,
             spool,
@@ -163,6 +172,11 @@ impl Store {
     /// The state directory.
     pub fn directory(&self) -> &Path {
         &self.inner.directory
+    }
+
+    /// What all times that are written down are taken from.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// Makes a change; it is on disk when this returns `Ok`, and undone when it returns `Err`.

@@ -58,9 +58,10 @@ impl Store {
         order: Order,
     ) -> Result<Result<Entry, Refused>, StoreError> {
         let spool = &self.inner.spool;
+        let now = self.clock().now();
         let done = self
             .write(move |connection| {
-                Box::pin(async move { carry_out(connection, id, order).await })
+                Box::pin(async move { carry_out(connection, id, order, now).await })
             })
             .await?;
         let after = match done {
@@ -81,6 +82,7 @@ async fn carry_out(
     connection: &mut SqliteConnection,
     id: EntryId,
     order: Order,
+    now: Timestamp,
 ) -> Result<Result<Entry, Refused>, sqlx::Error> {
     use sqlx::Connection;
     let mut all = connection.begin().await?;
@@ -94,7 +96,6 @@ async fn carry_out(
         Ok(state) => state,
         Err(refused) => return Ok(Err(refused)),
     };
-    let now = Timestamp::now().as_millisecond();
     if before == State::Failed {
         if !row.try_get::<bool, _>("kept")? {
             return Ok(Err(Refused::OctetsGone));
@@ -106,7 +107,7 @@ async fn carry_out(
         )
         .bind(row.try_get::<Vec<u8>, _>("digest")?)
         .bind(id.to_string())
-        .bind(now)
+        .bind(now.as_millisecond())
         .fetch_optional(&mut *all)
         .await?;
         if let Some(again) = again {
@@ -131,7 +132,7 @@ async fn carry_out(
              sweep_at = CASE WHEN progress IS NOT NULL THEN ?1 END WHERE id = ?2"
         }
     };
-    sqlx::query(change).bind(now).bind(id.to_string()).execute(&mut *all).await?;
+    sqlx::query(change).bind(now.as_millisecond()).bind(id.to_string()).execute(&mut *all).await?;
     if matches!(state, State::Sent | State::Failed) {
         sqlx::query("DELETE FROM body WHERE entry = ?")
             .bind(id.to_string())
@@ -140,7 +141,7 @@ async fn carry_out(
     }
     if state == State::Failed {
         // What a client changed and will not be in the mailbox is not in its calendar either.
-        calendar::take_back(&mut all, id, Timestamp::now()).await?;
+        calendar::take_back(&mut all, id, now).await?;
     }
     let row = sqlx::query("SELECT * FROM entry WHERE id = ?")
         .bind(id.to_string())

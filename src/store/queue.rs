@@ -148,7 +148,7 @@ impl Store {
 
     /// Makes all that waits due now, and tells the worker.
     pub async fn flush(&self) -> Result<u64, StoreError> {
-        let now = Timestamp::now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         let flushed = self
             .write(move |connection| {
                 Box::pin(async move {
@@ -200,7 +200,7 @@ impl Store {
         let reported = report.is_some();
         let report_octets = report.as_ref().map_or(0, |report| report.octets.len() as u64);
         spool.waiting_octets.fetch_add(report_octets, Ordering::Relaxed);
-        let now = Timestamp::now();
+        let now = self.clock().now();
         let written = self
             .write(move |connection| {
                 let ending = Ending { kind, outcome, kept, report, sweep_at };
@@ -279,7 +279,7 @@ impl Store {
         let spool = &self.inner.spool;
         let octets = report.octets.len() as u64;
         spool.waiting_octets.fetch_add(octets, Ordering::Relaxed);
-        let now = Timestamp::now();
+        let now = self.clock().now();
         let written = self
             .write(move |connection| {
                 Box::pin(
@@ -309,7 +309,7 @@ impl Store {
     /// Forgets entries that came to their end before `before`, except those still needed to
     /// recognise a repeat.
     pub async fn forget_ended(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let now = Timestamp::now();
+        let now = self.clock().now();
         self.write(move |connection| {
             Box::pin(async move {
                 let gone = sqlx::query(
