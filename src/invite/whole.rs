@@ -353,3 +353,190 @@ fn add_files(known: &mut Vec<Attached>, more: &[Attached]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{AccountId, Profile, Standing};
+    use crate::ical;
+    use crate::invite::{EventRef, OccurrenceDone};
+    use serde_json::json;
+
+    const ADELE: &str = "adele.vance@contoso.example";
+    const KIM: &str = "kim.akers@fabrikam.example";
+    const LEE: &str = "lee.gu@fabrikam.example";
+    const EIGHTH: &str = "2027-01-08T10:00:00Z";
+    const FIFTEENTH: &str = "2027-01-15T10:00:00Z";
+
+    fn account() -> Account {
+        Account {
+            id: AccountId(uuid::Uuid::from_u128(1)),
+            address: ADELE.parse().unwrap(),
+            aliases: vec![],
+            send_as: vec![],
+            profile: Profile::Full,
+            granted: vec![],
+            person: None,
+            standing: Standing::Ready,
+        }
+    }
+
+    fn event(organizer: &str, attendees: &[&str]) -> Event {
+        let people: String = attendees.iter().map(|one| format!("ATTENDEE{one}\r\n")).collect();
+        let text = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test\r\nBEGIN:VEVENT\r\nUID:u\r\n\
+             DTSTAMP:20261201T000000Z\r\nDTSTART:20270101T100000Z\r\nDTEND:20270101T110000Z\r\n\
+             ORGANIZER:mailto:{organizer}\r\n{people}SUMMARY:Interview\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        ical::read(text.as_bytes()).unwrap().events.remove(0)
+    }
+
+    fn said(original: Option<&str>, content: &str, event: &Event) -> Said {
+        let master = event.master.as_ref().unwrap();
+        Said {
+            original: original.map(|at| at.parse().unwrap()),
+            sequence: 0,
+            dtstamp: None,
+            content: Some(json!(content)),
+            cancelled: false,
+            as_given: false,
+            schedule: "weekly".into(),
+            recurs: original.is_none(),
+            attendees: master.attendees.clone(),
+            attachments: vec![],
+        }
+    }
+
+    /// A series at `content`, with these changes; PUT over `before`.
+    fn put_of(
+        before: Option<&Invite>,
+        event: &Event,
+        content: &str,
+        changes: Vec<Said>,
+    ) -> Decision {
+        let parts = vec![said(None, content, event)];
+        let arrived = format!("{}x", before.map_or("", |before| before.decided.as_str()));
+        put(&Kept {
+            account: &account(),
+            event,
+            arrived: &arrived,
+            invite: before,
+            barred: None,
+            translated: Ok(Translated { parts, changes, attachments: vec![] }),
+        })
+    }
+
+    /// As if all that is wanted stood in the mailbox.
+    fn done(mut invite: Invite) -> Invite {
+        for part in &mut invite.parts {
+            let Goal::Stand(wanted) = &part.goal else { continue };
+            let id = format!("event-{}", part.generation);
+            part.done.event = Some(EventRef { id, ical_uid: None, change_key: None });
+            part.done.content = Some(wanted.content.clone());
+            part.done.attendees.clone_from(&wanted.attendees);
+            for (at, change) in &wanted.occurrences {
+                let cancelled = change.shall == Shall::NotTakePlace;
+                let one = OccurrenceDone { cancelled, ..OccurrenceDone::default() };
+                part.done.occurrences.insert(*at, one);
+            }
+        }
+        invite
+    }
+
+    fn people(decision: &Decision) -> Vec<String> {
+        let invite = decision.invite.as_ref().unwrap();
+        let (_, wanted) = invite.standing().next().unwrap();
+        wanted.attendees.iter().map(|one| one.address.to_string()).collect()
+    }
+
+    fn shall(decision: &Decision, original: &str) -> Option<Shall> {
+        let invite = decision.invite.as_ref().unwrap();
+        let (_, wanted) = invite.standing().find(|(part, _)| part.original.is_none()).unwrap();
+        wanted.occurrences.get(&original.parse().unwrap()).map(|change| change.shall.clone())
+    }
+
+    #[test]
+    fn whoever_is_left_out_is_off_and_whoever_the_client_tells_is_not_on() {
+        let both = [":mailto:kim.akers@fabrikam.example", ":mailto:lee.gu@fabrikam.example"];
+        let first = put_of(None, &event(ADELE, &both), "a", vec![]);
+        assert_eq!(people(&first), [KIM, LEE]);
+        let standing = done(first.invite.unwrap());
+        let left = [
+            ";PARTSTAT=ACCEPTED;CN=Kim Akers:mailto:kim.akers@fabrikam.example",
+            ";SCHEDULE-AGENT=CLIENT:mailto:lee.gu@fabrikam.example",
+            ";SCHEDULE-AGENT=NONE:mailto:meg@fabrikam.example",
+            ":mailto:adele.vance@contoso.example",
+        ];
+        let second = put_of(Some(&standing), &event(ADELE, &left), "a", vec![]);
+        assert_eq!(people(&second), [KIM]);
+        // An answer that is given back is no news: she is who she was.
+        let invite = second.invite.unwrap();
+        let (_, wanted) = invite.standing().next().unwrap();
+        assert_eq!(wanted.attendees.first(), standing.parts[0].done.attendees.first());
+    }
+
+    #[test]
+    fn an_occurrence_is_what_the_object_says_of_it_and_as_given_where_it_says_nothing() {
+        let event = event(ADELE, &[":mailto:kim.akers@fabrikam.example"]);
+        let moved = said(Some(EIGHTH), "moved", &event);
+        let off = Said { cancelled: true, content: None, ..said(Some(FIFTEENTH), "", &event) };
+        let first = put_of(None, &event, "series", vec![moved, off]);
+        assert!(matches!(shall(&first, EIGHTH), Some(Shall::TakePlace { content: Some(_), .. })));
+        assert_eq!(shall(&first, FIFTEENTH), Some(Shall::NotTakePlace));
+        let standing = done(first.invite.unwrap());
+        // The next object has neither: one is put back, the other can only be an event of its own.
+        let given = |at| Said { as_given: true, ..said(Some(at), "given", &event) };
+        let second =
+            put_of(Some(&standing), &event, "series", vec![given(EIGHTH), given(FIFTEENTH)]);
+        let Some(Shall::TakePlace { content, .. }) = shall(&second, EIGHTH) else { panic!() };
+        assert_eq!(content, Some(json!("given")));
+        assert_eq!(shall(&second, FIFTEENTH), Some(Shall::NotTakePlace));
+        let invite = second.invite.unwrap();
+        let own = invite.parts.iter().find(|part| part.original.is_some()).unwrap();
+        assert_eq!((own.stands_in, own.generation), (true, 2));
+        // And goes again where the object takes its date out again.
+        let off = Said { cancelled: true, content: None, ..said(Some(FIFTEENTH), "", &event) };
+        let third = put_of(Some(&done(invite)), &event, "series", vec![given(EIGHTH), off]);
+        assert_eq!(third.invite.unwrap().standing().count(), 1);
+    }
+
+    #[test]
+    fn what_is_deleted_is_cancelled_once_and_comes_back_as_another_generation() {
+        let event = event(ADELE, &[":mailto:kim.akers@fabrikam.example"]);
+        let standing = done(put_of(None, &event, "a", vec![]).invite.unwrap());
+        let gone = delete(Some(&standing), "later");
+        assert_eq!(gone.why, "cancel");
+        let mut gone = gone.invite.unwrap();
+        assert!(!gone.stands());
+        assert_eq!(delete(Some(&gone), "later still").why, "nothing to cancel");
+        assert_eq!(delete(None, "x").invite, None);
+        gone.parts[0].done.cancelled = true;
+        let again = put_of(Some(&gone), &event, "a", vec![]);
+        assert_eq!(again.why, "create, again: 1 attendees");
+        assert_eq!(again.invite.unwrap().parts[0].generation, 2);
+    }
+
+    #[test]
+    fn another_organizers_event_and_what_went_as_a_mail_are_refused() {
+        let foreign = event("megan@contoso.example", &[]);
+        let decision = put_of(None, &foreign, "a", vec![]);
+        assert!(decision.refused && decision.why.contains("megan@contoso.example"));
+        let own = event(ADELE, &[":mailto:kim.akers@fabrikam.example"]);
+        let mut mailed = put_of(None, &own, "a", vec![]).invite.unwrap();
+        mailed.way = Way::Mail;
+        assert!(put_of(Some(&mailed), &own, "b", vec![]).refused);
+        assert!(delete(Some(&mailed), "y").refused);
+    }
+
+    #[test]
+    fn what_is_refused_half_way_is_put_back_or_goes() {
+        let event = event(ADELE, &[":mailto:kim.akers@fabrikam.example"]);
+        let first = done(put_of(None, &event, "a", vec![]).invite.unwrap());
+        let second = done(put_of(Some(&first), &event, "b", vec![]).invite.unwrap());
+        let back = take_back(&second, Some(&first), "no such room");
+        let (part, wanted) = back.standing().next().unwrap();
+        assert_eq!((&wanted.content, part.done.content.as_ref()), (&json!("a"), Some(&json!("b"))));
+        assert_eq!(take_back(&second, None, "x").standing().count(), 0);
+        assert_eq!(back.taken_back.as_deref(), Some("no such room"));
+    }
+}
