@@ -33,6 +33,7 @@
 //! | place | is | must never |
 //! |---|---|---|
 //! | [`smtp`] | the submission session and its sockets | hear of Graph |
+//! | [`caldav`] | a calendar client's requests, as far as they only need computing | hear of Graph |
 //! | [`store`] | the spool and the accounts, on disk; the only SQL | know a protocol |
 //! | [`graph`] | Graph's calls and what its answers mean; the only Graph JSON | retry, or know who asked |
 //! | [`entra`] | sign-in, tokens, what Entra's errors mean | know where tokens are kept |
@@ -93,6 +94,7 @@
 pub mod access;
 pub mod account;
 pub mod app;
+pub mod caldav;
 pub mod cli;
 pub mod config;
 pub mod control;
