@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::translate::translate;
-use super::{Ended, Executor, Refused, Turn, later};
+use super::{Ended, Executor, Refused, Turn, later, mirror};
 use crate::account::Address;
 use crate::ical::Attachment;
 use crate::invite::{self, Known};
@@ -104,9 +104,17 @@ impl Executor {
             }));
         }
         let Some(record) = decision.invite else { return Ok(Some(whole)) };
+        let mirrored = if remembered.as_ref() == Some(&record) {
+            Mirrored::AsItWas
+        } else {
+            let current = self.store.object_of_uid(account, &uid).await;
+            let current = current.map_err(|error| later(error.to_string()))?;
+            let current = current.as_ref().map(|(_, object)| object.octets.as_slice());
+            mirror::of_mail(&found.message, &record, current)
+        };
         let object = found.message.event.octets.to_vec();
         self.store
-            .decide_invite(account, &record, object, turn.entry.id, why, Mirrored::AsItWas)
+            .decide_invite(account, &record, object, turn.entry.id, why, mirrored)
             .await
             .map_err(|error| later(error.to_string()))?;
         self.converge(turn, record, &files(&found)).await?;

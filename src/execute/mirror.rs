@@ -11,7 +11,7 @@ use crate::ical::edit::{self, NotEdited};
 use crate::ical::{self, Event, Status};
 use crate::invite::{Invite, Way};
 use crate::itip::{Message, Method};
-use crate::recurrence;
+use crate::caldav::kept::occupied;
 use crate::store::calendar::{Mirrored, Span};
 
 /// `record` is what the message made of the invite, and `current` its object so far.
@@ -38,7 +38,7 @@ pub(super) fn of_octets(octets: Vec<u8>) -> Mirrored {
 }
 
 pub(super) fn span(event: &Event) -> Span {
-    let occupied = recurrence::occupied(event);
+    let occupied = occupied(event);
     Span {
         first: occupied.first.map(jiff::Timestamp::as_millisecond),
         last: occupied.last.map(jiff::Timestamp::as_millisecond),

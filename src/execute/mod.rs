@@ -6,8 +6,10 @@
 mod converge;
 mod invite;
 mod large;
+mod mirror;
 mod object;
 mod occurrence;
+mod outside;
 mod part;
 mod send;
 mod translate;
