@@ -114,7 +114,8 @@ impl Copy {
             }
             self.why.push(format!("{address} {}", word(answer)));
             let (original, attendee) = (part.original, attendee.address.clone());
-            self.edit(original, wanted, |octets, which| {
+            self.edit(original, wanted, |octets, named| {
+                let which = named.map_or(Which::Master, Which::Override);
                 edit::set_answer(octets, which, &attendee, Some(answer), None)
             });
         }
@@ -135,8 +136,8 @@ impl Copy {
         wanted.content = content;
         self.answers_alone = false;
         self.why.push(format!("moved in Outlook to {}", moved.start.date_time));
-        self.edit(part.original, wanted, |octets, which| {
-            edit::set_times(octets, which, &start, &end)
+        self.edit(part.original, wanted, |octets, named| {
+            edit::set_times(octets, named, &start, &end)
         });
     }
 
@@ -162,10 +163,10 @@ impl Copy {
         &mut self,
         original: Option<Timestamp>,
         wanted: &Wanted,
-        change: impl FnOnce(&[u8], Which<'_>) -> Result<Vec<u8>, NotEdited>,
+        change: impl FnOnce(&[u8], Option<&Moment>) -> Result<Vec<u8>, NotEdited>,
     ) {
         let Some(original) = original else {
-            return self.keep(change(&self.octets, Which::Master));
+            return self.keep(change(&self.octets, None));
         };
         let named = utc(original);
         let body: Option<EventBody> = serde_json::from_value(wanted.content.clone()).ok();
@@ -174,7 +175,7 @@ impl Copy {
         });
         let Some((start, end)) = times else { return };
         let with_override = edit::add_override(&self.octets, &named, &start, &end);
-        self.keep(with_override.and_then(|octets| change(&octets, Which::Override(&named))));
+        self.keep(with_override.and_then(|octets| change(&octets, Some(&named))));
     }
 
     /// What cannot be written into the object stays as the client wrote it, and is said.

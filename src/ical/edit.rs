@@ -866,6 +866,15 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_taken_off_is_on_no_component() {
+        let off = [&alex()];
+        let left = without_attendees(OBJECT.as_bytes(), &off).unwrap();
+        let left = String::from_utf8(left).unwrap();
+        assert!(!left.to_lowercase().contains("mailto:alex@contoso.example"), "{left}");
+        assert_eq!(without_attendees(left.as_bytes(), &off).unwrap(), left.as_bytes());
+    }
+
+    #[test]
     fn who_or_what_is_not_there_is_not_answered_for() {
         let other = utc("2026-11-27T08:00:00Z");
         let set = |which, address: &str| {
