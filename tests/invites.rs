@@ -5,7 +5,6 @@ mod common;
 
 use common::{COLLEAGUE, TestBridge, USER, id_in};
 use postbridge::config::{AccountSettings, InvitePolicy, RecurrencePolicy};
-use postbridge::sandbox::grants::Grant;
 use postbridge::store::spool::{EntryId, State};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -90,17 +89,7 @@ impl Bench {
 
     /// What the organizer does in Outlook.
     async fn by_hand(&self, method: Method, path: &str, body: Value) -> Value {
-        let world = self.0.sandbox.world();
-        let scopes = vec!["Calendars.ReadWrite".to_owned()];
-        let user = world.user(USER).unwrap().object_id;
-        let grant = Grant { user, client_id: "app".into(), scopes: scopes.clone(), nonce: None };
-        let now = world.clock.now();
-        let token = world.identity.grants().issue(now, &grant, &scopes).access_token;
-        let url = format!("{}/v1.0/me{path}", self.0.sandbox.url());
-        let answer = self.0.http.request(method, url).bearer_auth(token).json(&body).send().await;
-        let answer = answer.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        answer.json().await.unwrap_or_default()
+        self.0.by_hand(USER, method, path, body).await
     }
 
     /// Each occurrence in the organizer's calendar, as `start subject: attendees`.

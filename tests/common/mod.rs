@@ -16,10 +16,12 @@ use postbridge::cli::submit::{Mail, submit};
 use postbridge::config::Config;
 use postbridge::control::{self, Control, Reply, Request};
 use postbridge::entra::{Cloud, Settings};
+use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::{Options, Sandbox};
 use postbridge::secret::Secret;
 use postbridge::smtp::server::Kind;
 use postbridge::store::spool::{Entry, EntryId, State};
+use reqwest::Method;
 use serde_json::Value;
 
 pub const USER: &str = "adele.vance@contoso.example";
@@ -187,6 +189,21 @@ impl TestBridge {
         let url = format!("{}{path}", self.sandbox.url());
         let answer = self.http.post(url).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    }
+
+    /// What somebody does in Outlook, below `/v1.0/me`.
+    pub async fn by_hand(&self, user: &str, method: Method, path: &str, body: Value) -> Value {
+        let world = self.sandbox.world();
+        let scopes = vec!["Calendars.ReadWrite".to_owned()];
+        let user = world.user(user).unwrap().object_id;
+        let grant = Grant { user, client_id: "app".into(), scopes: scopes.clone(), nonce: None };
+        let now = world.clock.now();
+        let token = world.identity.grants().issue(now, &grant, &scopes).access_token;
+        let url = format!("{}/v1.0/me{path}", self.sandbox.url());
+        let answer = self.http.request(method, url).bearer_auth(token).json(&body).send().await;
+        let answer = answer.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        answer.json().await.unwrap_or_default()
     }
 
     pub async fn entry(&self, id: EntryId) -> Entry {
