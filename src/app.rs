@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
+use crate::clock::Clock;
 use crate::config::{AccountSettings, Config, InvitePolicy, RecurrencePolicy, Smtp};
 use crate::control::{self, Control};
 use crate::entra::Settings;
@@ -69,8 +70,12 @@ impl From<access::OpenError> for StartError {
 
 /// Opens the state directory, for the daemon or for a command while no daemon runs.
 pub async fn open(config: &Config) -> Result<Control, StartError> {
+    open_at(config, Clock::default()).await
+}
+
+async fn open_at(config: &Config, clock: Clock) -> Result<Control, StartError> {
     let settings = preconditions(config)?.clone();
-    let store = Store::open(&config.state_dir(), config.spool.room()).await?;
+    let store = Store::open_at(&config.state_dir(), config.spool.room(), clock).await?;
     let send_as = config.account.iter().map(|(login, own)| (login.clone(), own.send_as.clone()));
     store.set_send_as(send_as).await;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -103,10 +108,15 @@ pub struct Running {
 
 /// Brings everything up. When it returns, mail is taken.
 pub async fn start(config: &Config) -> Result<Running, StartError> {
+    start_at(config, Clock::default()).await
+}
+
+/// The same, by a clock that somebody else may move.
+pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartError> {
     let settings = preconditions(config)?;
     let smtp = &config.smtp;
     let listeners = listen(smtp)?;
-    let control = open(config).await?;
+    let control = open_at(config, clock).await?;
     let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
     let certificates = match (&smtp.certificate, &smtp.key) {
         (Some(certificate), Some(key)) => tls::Files {

@@ -123,5 +123,5 @@ pub mod smtp;
 pub mod store;
 pub mod submission;
 pub mod tls;
-pub mod watch;
+//pub mod watch;
 pub mod worker;

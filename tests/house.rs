@@ -62,6 +62,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
         "app",
         &[
             "access",
+            "clock",
             "config",
             "control",
             "entra",

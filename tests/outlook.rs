@@ -121,7 +121,11 @@ async fn an_invite_by_mail_is_in_the_calendar_as_its_tool_wrote_it() {
     bench.mail("CANCEL", &[COLLEAGUE, GUEST], "SEQUENCE:2\nSTATUS:CANCELLED\n").await;
     assert!(bench.object().await.is_none());
     let after = bench.since(before.change).await;
-    assert_eq!(after.objects, [(before.objects[0].0.clone(), None)], "who synchronises hears of it");
+    assert_eq!(
+        after.objects,
+        [(before.objects[0].0.clone(), None)],
+        "who synchronises hears of it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +143,10 @@ async fn an_answer_comes_back_into_the_object_and_nothing_else_of_it_changes() {
     assert!(after.contains("PARTSTAT=ACCEPTED"), "{after}");
     assert_eq!(accepted.len(), 1);
     let rest = |text: &str| -> Vec<String> {
-        text.lines().filter(|l| !l.contains("ATTENDEE") && !l.starts_with(' ')).map(str::to_owned).collect()
+        text.lines()
+            .filter(|l| !l.contains("ATTENDEE") && !l.starts_with(' '))
+            .map(str::to_owned)
+            .collect()
     };
     assert_eq!(rest(&before), rest(&after));
     assert_eq!(tag, tag_after, "RFC 6638 §3.2.10");

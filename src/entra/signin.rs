@@ -115,7 +115,7 @@ impl Entra {
             .set_auth_uri(AuthUrl::new(endpoint("authorize"))?)
             .set_token_uri(TokenUrl::new(endpoint("token"))?)
             .set_device_authorization_url(DeviceAuthorizationUrl::new(endpoint("devicecode"))?);
-        let http = Http::new(is_loopback(oauth.token_uri().url()))?;
+        let http = Http::new(oauth.token_uri().url())?;
         Ok(Entra { settings, oauth, http })
     }
 

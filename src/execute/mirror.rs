@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 
 use crate::account::Address;
+use crate::caldav::kept::occupied;
 use crate::ical::edit::{self, NotEdited};
 use crate::ical::{self, Event, Status};
 use crate::invite::{Invite, Way};
 use crate::itip::{Message, Method};
-use crate::caldav::kept::occupied;
 use crate::store::calendar::{Mirrored, Span};
 
 /// `record` is what the message made of the invite, and `current` its object so far.

@@ -9,7 +9,7 @@ mod large;
 mod mirror;
 mod object;
 mod occurrence;
-mod outside;
+//mod outside;
 mod part;
 mod send;
 mod translate;
