@@ -17,6 +17,7 @@ pub mod outside;
 pub mod pace;
 pub mod resource;
 pub mod upload;
+mod window;
 pub mod zone;
 
 pub use client::{Graph, Unusable};
