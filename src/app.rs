@@ -31,8 +31,11 @@ use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::store::{self, OpenError, Store, StoreError};
 use crate::tls;
+use crate::watch::Watch;
 use crate::worker::Worker;
 
+/// How often what is to come is looked at in Outlook.
+const WATCH_EVERY: Duration = Duration::from_secs(300);
 /// From the signal to the end: sessions and attempts may take this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -103,9 +106,12 @@ pub struct Running {
     pub listening: Vec<(Kind, SocketAddr)>,
     /// The file that clients are told to trust.
     pub certificates: tls::Files,
+    /// Looks at Outlook by itself; may be asked to look at once.
+    pub watch: Watch,
     stop: CancellationToken,
     sessions: JoinHandle<()>,
     worker: JoinHandle<()>,
+    watching: JoinHandle<()>,
     commands: JoinHandle<()>,
 }
 
@@ -147,6 +153,12 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
     let pace = Pace::new(clock, Limits::default(), mails_per_minute(config));
+    let watch = Watch {
+        store: store.clone(),
+        executor: executor.clone(),
+        pace: pace.clone(),
+        every: WATCH_EVERY,
+    };
     let worker = Worker { store, executor, pace, patience, report_command };
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
@@ -162,6 +174,8 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
         certificates,
         sessions: tokio::spawn(server::serve(listeners, Arc::new(shared), stop.clone())),
         worker: tokio::spawn(worker.run(stop.clone())),
+        watching: tokio::spawn(watch.clone().run(stop.clone())),
+        watch,
         commands: tokio::spawn(socket.serve(control.clone())),
         control,
         stop,
@@ -175,6 +189,7 @@ impl Running {
         let ended = async {
             let _ = self.sessions.await;
             let _ = self.worker.await;
+            let _ = self.watching.await;
         };
         if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             tracing::warn!(

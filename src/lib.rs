@@ -43,6 +43,7 @@
 //! | [`access`] | an account's way to a token: sign-in, renewal, standing | send anything |
 //! | [`execute`] | carries out a plan, with a record before what cannot be undone | retry |
 //! | [`worker`] | claims, settles, retries | call Graph |
+//! | [`watch`] | looks at what happened to our events in Outlook | change one |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`clock`] | the time, which a test may move ahead | be passed over, but for sockets and tokens |

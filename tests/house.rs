@@ -43,7 +43,7 @@ const PURE_FILES: [&str; 14] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     ("caldav", &[]),
     ("clock", &[]),
     ("graph", &["clock"]),
@@ -53,7 +53,8 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("login", &["store"]),
     ("tls", &[]),
     ("access", &["entra", "graph", "store"]),
-    ("execute", &["access", "entra", "graph", "store"]),
+    ("execute", &["access", "caldav::kept", "entra", "graph", "store"]),
+    ("watch", &["execute", "graph::pace", "store"]),
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
     ("report_command", &["store::spool"]),
     ("control", &["access", "store", "entra::hint"]),
@@ -73,6 +74,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "smtp",
             "store",
             "tls",
+            "watch",
             "worker",
         ],
     ),

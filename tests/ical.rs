@@ -176,7 +176,7 @@ fn event(event: &postbridge::ical::Event) -> String {
 fn object(octets: &[u8]) -> String {
     match read(octets) {
         Err(unreadable) => format!("unreadable: {unreadable}\n"),
-        Ok(Object { method, events, notes }) => {
+        Ok(Object { method, events, notes, .. }) => {
             let mut text = method.map_or("no method".to_owned(), |m| m.name().to_owned()) + "\n";
             events.iter().for_each(|e| text.push_str(&event(e)));
             notes.iter().for_each(|note| writeln!(text, "note: {note}").unwrap());

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use invite::Invites;
 
 use crate::access::{Access, AccessError, AccessToken};
-use crate::account::Account;
+use crate::account::{Account, AccountId};
 use crate::doubt::Patience;
 use crate::graph::{Failure, Graph, pace::Slot};
 use crate::mime::{Refusal, Stamp};
@@ -167,11 +167,23 @@ impl Executor {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let account = turn.account.id;
+        self.with_token_of(turn.account.id, &turn.graph, call).await
+    }
+
+    /// The same for whoever has no entry; `graph` keeps the mailbox's pace.
+    async fn with_token_of<T, F>(
+        &self,
+        account: AccountId,
+        graph: &Graph,
+        call: impl Fn(Graph, AccessToken) -> F,
+    ) -> Result<T, Missed>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let mut token = self.access.access_token(account).await.map_err(Ended::from)?;
         let mut renewed = false;
         loop {
-            match call(turn.graph.clone(), token.clone()).await {
+            match call(graph.clone(), token.clone()).await {
                 Err(Failure::TokenRefused { why }) if renewed => {
                     return Err(later(format!("{why} (with a new token as well)")).into());
                 }

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::translate::schedule;
 use super::{Ended, Executor, Missed, later, mirror};
-use crate::account::{Account, Address};
+use crate::account::Account;
 use crate::graph::pace::Slot;
 use crate::graph::resource::{self, DateTimeTimeZone, EventBody};
 use crate::graph::{outside, zone};
