@@ -1,0 +1,402 @@
+//! A mixed batch is on its way, three mails of it at a time, and the daemon is killed at each of its
+//! requests, in every way that Microsoft 365 is told to behave: every copy and every invitation is there
+//! once, as if nothing had happened.
+//!
+//! A run is short because nothing is made twice: the batch was handed in once, while its account waited
+//! for a sign-in, and each run begins with a copy of that state directory. Requests are told by route and
+//! number, not by their place among all: what is in flight together comes in any order.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::daemon::{Mail, NOT_OURS, Site};
+use common::totals::{Totals, account_for};
+use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
+use postbridge::sandbox::journal::Entry as Journalled;
+use postbridge::sandbox::script::{Act, Kill, Rule, Script, When};
+use postbridge::sandbox::world::{ConcurrencyBy, Switches, ThrottleRetryAfter};
+use postbridge::store::spool::{Entry, EntryId, Kind, State};
+
+const OUTSIDE: &str = "pradeep.gupta@fabrikam.example";
+const UNSEEN: &str = "megan.bowen@fabrikam.example";
+const GUEST: &str = "kim.akers@fabrikam.example";
+/// Just too large for one request, and for one piece of an upload.
+const FILE_OCTETS: usize = 10 * 320 * 1024 + 8 * 1024;
+
+/// A small one, one with a recipient whom nobody sees, one that Microsoft refuses, an invite with a file,
+/// and one that no request holds.
+fn mails() -> Vec<Mail> {
+    vec![
+        large(),
+        invite(),
+        Mail::sent_as(NOT_OURS, "refused", &[OUTSIDE], &[], 100),
+        Mail::new("seen", &[COLLEAGUE, OUTSIDE], &[UNSEEN], 100),
+        Mail::new("small", &[COLLEAGUE], &[], 100),
+    ]
+}
+
+/// Its file is text: what takes time here is to encode it.
+fn large() -> Mail {
+    let line = format!("{}\r\n", "x".repeat(78));
+    let octets = format!(
+        "From: {USER}\r\nTo: {COLLEAGUE}\r\nSubject: large\r\nMessage-ID: <large@contoso.example>\r\n\
+         X-Ticket: 7\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n\
+         --m\r\nContent-Type: text/plain\r\n\r\nHello\r\n\
+         --m\r\nContent-Type: application/octet-stream; name=large.bin\r\n\
+         Content-Disposition: attachment; filename=large.bin\r\n\r\n{}--m--\r\n",
+        line.repeat(FILE_OCTETS.div_ceil(line.len()))
+    );
+    let to = vec![COLLEAGUE.to_owned(), UNSEEN.to_owned()];
+    Mail { from: USER, to, subject: "large".to_owned(), octets }
+}
+
+fn invite() -> Mail {
+    let octets = format!(
+        "From: {USER}\nTo: {COLLEAGUE}, {GUEST}\nSubject: Interview\nMessage-ID: <invite@ats.example>\n\
+         MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=m\n\n\
+         --m\nContent-Type: text/calendar; method=REQUEST; charset=utf-8\n\n\
+         BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//ATS//EN\nMETHOD:REQUEST\nBEGIN:VEVENT\n\
+         UID:interview-1@ats.example\nDTSTAMP:20261123T080000Z\n\
+         DTSTART;TZID=Europe/Berlin:20270115T100000\nDURATION:PT1H\nSUMMARY:Interview\n\
+         ORGANIZER:mailto:{USER}\nATTENDEE;RSVP=TRUE:mailto:{COLLEAGUE}\n\
+         ATTENDEE;RSVP=TRUE:mailto:{GUEST}\nEND:VEVENT\nEND:VCALENDAR\n\
+         --m\nContent-Type: application/pdf; name=job.pdf\n\
+         Content-Disposition: attachment; filename=job.pdf\n\nThe job in one page.\n--m--\n"
+    );
+    let to = vec![COLLEAGUE.to_owned(), GUEST.to_owned()];
+    Mail { from: USER, to, subject: "Interview".to_owned(), octets: octets.replace('\n', "\r\n") }
+}
+
+/// The large mail as it is delivered: its file in base64, in lines of 76, and its fields.
+const LARGE_OCTETS: usize = FILE_OCTETS.div_ceil(57) * 78;
+
+/// Whether a mail tells who else got it. Only its fields are looked at: its body is ours.
+fn tells_who_else(raw: &[u8]) -> bool {
+    let end = memchr::memmem::find(raw, b"\r\n\r\n").unwrap();
+    memchr::memmem::find(&raw[..end], UNSEEN.as_bytes()).is_some()
+}
+
+/// A spool with the batch in it, of which nothing was begun.
+struct Batch {
+    site: Site,
+    accepted: Vec<(Mail, EntryId)>,
+    /// The state directory as it was then.
+    begun: PathBuf,
+}
+
+/// What a run leaves behind.
+#[derive(Debug, PartialEq)]
+struct Left {
+    /// How many copies of each mail, by subject and recipient.
+    copies: BTreeMap<(String, String), usize>,
+    /// Of each subject: whether it is as large as it should be.
+    whole: BTreeMap<String, bool>,
+    invitations: Vec<String>,
+    events: usize,
+    states: Vec<(Kind, State)>,
+}
+
+impl Batch {
+    fn new() -> Batch {
+        let site = Site::new();
+        site.sign_out();
+        let mut daemon = site.serve();
+        let accepted: Vec<_> = mails()
+            .into_iter()
+            .map(|mail| {
+                let id = site.hand_in(&mut daemon, &mail);
+                (mail, id)
+            })
+            .collect();
+        daemon.terminate();
+        assert!(daemon.ended().success(), "{}", daemon.log());
+        site.sign_in();
+        let begun = site.directory.path().join("begun");
+        copy(&site.state(), &begun);
+        Batch { site, accepted, begun }
+    }
+
+    /// The same spool once more, in a world in which nothing has happened yet.
+    fn renew(&self, switches: &Switches) {
+        std::fs::remove_dir_all(self.site.state()).unwrap();
+        copy(&self.begun, &self.site.state());
+        let world = self.site.sandbox.world();
+        *world.switches() = switches.clone();
+        world.faults.set(Script::default());
+        world.throttle.clear();
+        world.mail.clear();
+        world.calendar.clear();
+        world.uploads.clear();
+        world.ledger.clear();
+        world.journal.clear();
+    }
+
+    /// A daemon works until this request kills it.
+    fn work_until(&self, at: &At, when: When) {
+        let mut daemon = self.site.serve_after(|pid| {
+            let faults = vec![at.rule(Act::Kill(Kill { pid, when }))];
+            self.site.sandbox.world().faults.set(Script { seed: 0, faults });
+        });
+        let status = daemon.ended();
+        assert_eq!(status.signal(), Some(9), "{status} {}", daemon.log());
+        // What else was under way comes to its end first: how late an effect may be is for other tests,
+        // and this machine may be slow.
+        let deadline = Instant::now() + PATIENCE;
+        let is_under_way = |one: &Journalled| one.status.is_none() && one.fault.is_none();
+        while self.site.sandbox.world().journal.entries().iter().any(is_under_way) {
+            assert!(Instant::now() < deadline, "a request does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A daemon does all that is left to do, and is undisturbed. Nothing opens the state directory here:
+    /// whoever closes a database tidies up behind it, and might do so in the next run.
+    fn finish(&self) -> (Left, Totals) {
+        let daemon = &mut self.site.serve();
+        let pid = daemon.pid();
+        self.site.work_off(daemon);
+        assert_eq!(daemon.pid(), pid, "it died by itself");
+        let entries = self.site.entries();
+        assert!(self.site.is_signed_in(), "{}", daemon.log());
+        daemon.kill();
+        // An event is no mail, and is counted among the invitations.
+        let (invites, mails): (Vec<_>, Vec<_>) =
+            self.accepted.iter().cloned().partition(|(mail, _)| mail.subject == "Interview");
+        let is_invite = |entry: &&Entry| invites.iter().any(|(_, id)| *id == entry.id);
+        let invite = entries.iter().find(is_invite).expect("the invite is lost");
+        assert_eq!(invite.state, State::Sent, "{:?}", invite.note);
+        let others: Vec<Entry> = entries.iter().filter(|e| !is_invite(e)).cloned().collect();
+        let mut totals = account_for(&self.site, &mails, &[], &others);
+        totals.accepted += 1;
+        totals.sent += 1;
+        (self.left(&entries), totals)
+    }
+
+    fn left(&self, entries: &[Entry]) -> Left {
+        let world = self.site.sandbox.world();
+        let (mut copies, mut whole) = (BTreeMap::new(), BTreeMap::new());
+        for copy in world.ledger.copies() {
+            let subject = copy.message.subject.clone();
+            *copies.entry((subject.clone(), copy.recipient)).or_default() += 1;
+            // Ids and boundaries differ by some octets, and by no more.
+            let octets = copy.message.raw.len();
+            let is_whole = match subject.as_str() {
+                "large" => (LARGE_OCTETS..LARGE_OCTETS + 1_000).contains(&octets),
+                _ => octets < 5_000,
+            };
+            whole.insert(subject, is_whole && !tells_who_else(&copy.message.raw));
+        }
+        let invitations = world.ledger.invitations();
+        let invitation = |row: &postbridge::sandbox::ledger::Invited| {
+            let invitation = &row.invitation;
+            format!("{:?} {} {}", invitation.kind, invitation.attendee, invitation.start)
+        };
+        let mut states: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.state)).collect();
+        states.sort_by_key(|(kind, state)| (kind.name(), state.name()));
+        Left {
+            copies,
+            whole,
+            invitations: invitations.iter().map(invitation).collect(),
+            events: world.calendar.events(world.user(USER).unwrap().object_id).len(),
+            states,
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let (source, target) = (file.path(), to.join(file.file_name()));
+        match file.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&source, &target),
+            kind if kind.is_file() => drop(std::fs::copy(source, target).unwrap()),
+            // The control socket: each daemon makes its own.
+            _ => {}
+        }
+    }
+}
+
+/// One request of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct At {
+    method: String,
+    route: String,
+    /// Of those with this method and route.
+    nth: u64,
+}
+
+impl At {
+    fn rule(&self, act: Act) -> Rule {
+        Rule {
+            method: Some(self.method.clone()),
+            route: self.route.clone(),
+            mailbox: None,
+            nth: vec![self.nth],
+            every: false,
+            probability: None,
+            times: Some(1),
+            act,
+        }
+    }
+}
+
+/// Each request of a run, by what tells it from the others.
+fn requests(journal: &[Journalled]) -> Vec<At> {
+    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for request in journal {
+        let (method, route) = (request.method.clone(), route(&request.path));
+        let nth = counts.entry((method.clone(), route.clone())).or_default();
+        *nth += 1;
+        found.push(At { method, route, nth: *nth });
+    }
+    found
+}
+
+/// A path as a script names it, with a star for whatever is another one in each run.
+fn route(path: &str) -> String {
+    if path.starts_with("/api/v2.0/") {
+        return "/api/v2.0/*".to_owned();
+    }
+    if path.ends_with("/oauth2/v2.0/token") {
+        return "*/oauth2/v2.0/token".to_owned();
+    }
+    let mut segments: Vec<&str> = path.split('/').collect();
+    // `/v1.0/me/messages/{id}/…`
+    if let Some(id) = segments.get_mut(4) {
+        *id = "*";
+        return segments.join("/");
+    }
+    // Without a star it would be a prefix.
+    format!("*{path}")
+}
+
+/// What a run leaves in which nothing is disturbed; it has to be the same in every world but for the
+/// octets, which Exchange may write anew.
+fn undisturbed(batch: &Batch, switches: &Switches) -> (Left, Vec<At>) {
+    batch.renew(switches);
+    let (left, totals) = batch.finish();
+    let expected = Totals { accepted: 5, sent: 4, failed: 1, reports: 1, ..Totals::default() };
+    assert_eq!(totals, expected);
+    let copies: Vec<(&str, &str)> =
+        left.copies.keys().map(|(subject, to)| (subject.as_str(), to.as_str())).collect();
+    assert_eq!(
+        copies,
+        [
+            ("Not delivered: refused", USER),
+            ("large", COLLEAGUE),
+            ("large", UNSEEN),
+            ("seen", COLLEAGUE),
+            ("seen", UNSEEN),
+            ("seen", OUTSIDE),
+            ("small", COLLEAGUE),
+        ]
+    );
+    assert!(left.copies.values().all(|&copies| copies == 1), "{:?}", left.copies);
+    assert!(left.whole.values().all(|&is_whole| is_whole), "{:?}", left.whole);
+    let invited = [COLLEAGUE, GUEST].map(|to| format!("Request {to} 2027-01-15T09:00:00Z"));
+    assert_eq!((left.invitations.as_slice(), left.events), (&invited[..], 1));
+    (left, requests(&batch.site.sandbox.world().journal.entries()))
+}
+
+/// Works through jobs on as many batches as the machine has cores, and one more for the time that each
+/// spends waiting.
+fn side_by_side<J: Sync>(jobs: &[J], work: impl Fn(&Batch, &J) -> Totals + Sync) -> Totals {
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let mut all = Totals::default();
+    std::thread::scope(|threads| {
+        let some = || {
+            let (batch, mut some) = (Batch::new(), Totals::default());
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                some.add(work(&batch, job));
+            }
+            some
+        };
+        let workers: Vec<_> = (0..workers).map(|_| threads.spawn(some)).collect();
+        for worker in workers {
+            all.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    all
+}
+
+/// One run, of which one request is the daemon's last.
+struct Run<'w> {
+    world: &'w str,
+    switches: &'w Switches,
+    expected: &'w Left,
+    at: &'w At,
+    when: When,
+}
+
+impl Run<'_> {
+    fn make(&self, batch: &Batch) -> Totals {
+        let Run { world, at: At { method, route, nth }, when, .. } = self;
+        let what = &Told(format!("killed {when:?} {method} {route} {nth} where {world}"));
+        batch.renew(self.switches);
+        batch.work_until(self.at, self.when);
+        let (left, totals) = batch.finish();
+        assert_eq!(&left, self.expected, "{}", what.0);
+        totals
+    }
+}
+
+/// Tells what was done when it went wrong, wherever that was found.
+struct Told(String);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&self.0);
+        }
+    }
+}
+
+type World = (&'static str, Switches);
+
+fn all_worlds() -> Vec<World> {
+    worlds::in_doubt().into_iter().chain(worlds::in_other_words()).collect()
+}
+
+/// Each world with what its undisturbed run leaves, and the requests of that.
+fn with_undisturbed(worlds: &[World]) -> Vec<(&World, Left, Vec<At>)> {
+    let batch = Batch::new();
+    let mut all = Vec::new();
+    for world in worlds {
+        let (left, requests) = undisturbed(&batch, &world.1);
+        all.push((world, left, requests));
+    }
+    all
+}
+
+#[test]
+fn killed_at_any_request_of_a_mixed_batch_in_any_world_the_ledger_is_that_of_the_undisturbed_run() {
+    let begun = Instant::now();
+    let worlds = all_worlds();
+    let worlds = with_undisturbed(&worlds);
+    let mut runs = Vec::new();
+    for ((world, switches), expected, requests) in &worlds {
+        // A token; draft, tag and send of three mails and a report; draft, upload in two pieces and send
+        // of the large one; event, file and attendees.
+        assert_eq!(requests.len(), 21, "{world}: {requests:?}");
+        for when in [When::Before, When::After] {
+            runs.extend(requests.iter().map(|at| Run { world, switches, expected, at, when }));
+        }
+    }
+    let totals = side_by_side(&runs, |batch, run| run.make(batch));
+    say(&format!(
+        "a mixed batch, killed at each of its requests, before and after, in {} worlds: {} kills in {:.0?}: {totals:?}",
+        worlds.len(),
+        runs.len(),
+        begun.elapsed(),
+    ));
+}
