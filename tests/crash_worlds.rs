@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::daemon::{Mail, NOT_OURS, Site};
+use common::daemon::{Daemon, Mail, NOT_OURS, Site};
 use common::totals::{Totals, account_for};
 use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
 use postbridge::sandbox::journal::Entry as Journalled;
@@ -137,16 +137,25 @@ impl Batch {
         world.journal.clear();
     }
 
-    /// A daemon works until this request kills it.
-    fn work_until(&self, at: &At, when: When) {
-        let mut daemon = self.site.serve_after(|pid| {
+    /// A daemon works until this request kills it; whether it came at all.
+    fn work_until(&self, at: &At, when: When) -> bool {
+        let begun = self.site.serve_after(|pid| {
             let faults = vec![at.rule(Act::Kill(Kill { pid, when }))];
             self.site.sandbox.world().faults.set(Script { seed: 0, faults });
         });
+        let (Ok(mut daemon) | Err(mut daemon)) = begun;
+        if self.site.work_off_or_die(&daemon) {
+            return false;
+        }
         let status = daemon.ended();
         assert_eq!(status.signal(), Some(9), "{status} {}", daemon.log());
-        // What else was under way comes to its end first: how late an effect may be is for other tests,
-        // and this machine may be slow.
+        // How late an effect may be is for other tests, and this machine may be slow.
+        self.until_nothing_is_under_way();
+        true
+    }
+
+    /// Waits until Microsoft has done all that it was asked for.
+    fn until_nothing_is_under_way(&self) {
         let deadline = Instant::now() + PATIENCE;
         let is_under_way = |one: &Journalled| one.status.is_none() && one.fault.is_none();
         while self.site.sandbox.world().journal.entries().iter().any(is_under_way) {
@@ -227,7 +236,7 @@ fn copy(from: &Path, to: &Path) {
 /// One request of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct At {
-    method: String,
+    method: Option<String>,
     route: String,
     /// Of those with this method and route.
     nth: u64,
@@ -236,7 +245,7 @@ struct At {
 impl At {
     fn rule(&self, act: Act) -> Rule {
         Rule {
-            method: Some(self.method.clone()),
+            method: self.method.clone(),
             route: self.route.clone(),
             mailbox: None,
             nth: vec![self.nth],
@@ -248,15 +257,16 @@ impl At {
     }
 }
 
-/// Each request of a run, by what tells it from the others.
+/// Each request of an undisturbed run, by what tells it from the others. Only who sweeps reads and
+/// deletes there, and that may be later.
 fn requests(journal: &[Journalled]) -> Vec<At> {
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut found = Vec::new();
-    for request in journal {
+    for request in journal.iter().filter(|one| one.method != "GET" && one.method != "DELETE") {
         let (method, route) = (request.method.clone(), route(&request.path));
         let nth = counts.entry((method.clone(), route.clone())).or_default();
         *nth += 1;
-        found.push(At { method, route, nth: *nth });
+        found.push(At { method: Some(method), route, nth: *nth });
     }
     found
 }
@@ -331,21 +341,22 @@ fn side_by_side<J: Sync>(jobs: &[J], work: impl Fn(&Batch, &J) -> Totals + Sync)
 
 /// One run, of which one request is the daemon's last.
 struct Run<'w> {
-    world: &'w str,
-    switches: &'w Switches,
+    world: &'w World,
     expected: &'w Left,
     at: &'w At,
     when: When,
 }
 
 impl Run<'_> {
-    fn make(&self, batch: &Batch) -> Totals {
-        let Run { world, at: At { method, route, nth }, when, .. } = self;
-        let what = &Told(format!("killed {when:?} {method} {route} {nth} where {world}"));
-        batch.renew(self.switches);
-        batch.work_until(self.at, self.when);
+    /// `then`: what else befalls those who come after it.
+    fn make(&self, batch: &Batch, then: impl FnOnce()) -> Totals {
+        let Run { world: (world, switches), expected, at, when } = self;
+        let what = &Told(format!("killed {when:?} {at:?} where {world}"));
+        batch.renew(switches);
+        assert!(batch.work_until(at, *when), "{} never came", what.0);
+        then();
         let (left, totals) = batch.finish();
-        assert_eq!(&left, self.expected, "{}", what.0);
+        assert_eq!(&left, *expected, "{}", what.0);
         totals
     }
 }
@@ -384,19 +395,191 @@ fn killed_at_any_request_of_a_mixed_batch_in_any_world_the_ledger_is_that_of_the
     let worlds = all_worlds();
     let worlds = with_undisturbed(&worlds);
     let mut runs = Vec::new();
-    for ((world, switches), expected, requests) in &worlds {
+    for (world, expected, requests) in &worlds {
         // A token; draft, tag and send of three mails and a report; draft, upload in two pieces and send
         // of the large one; event, file and attendees.
-        assert_eq!(requests.len(), 21, "{world}: {requests:?}");
+        assert_eq!(requests.len(), 21, "{}: {requests:?}", world.0);
         for when in [When::Before, When::After] {
-            runs.extend(requests.iter().map(|at| Run { world, switches, expected, at, when }));
+            runs.extend(requests.iter().map(|at| Run { world, expected, at, when }));
         }
     }
-    let totals = side_by_side(&runs, |batch, run| run.make(batch));
+    let totals = side_by_side(&runs, |batch, run| run.make(batch, || ()));
     say(&format!(
         "a mixed batch, killed at each of its requests, before and after, in {} worlds: {} kills in {:.0?}: {totals:?}",
         worlds.len(),
         runs.len(),
         begun.elapsed(),
     ));
+}
+
+/// The second knife falls while it is found out what the first one left behind.
+#[test]
+fn killed_again_while_it_finds_out_what_became_of_a_send_the_ledger_is_the_same() {
+    /// A token; looks at the draft, the send that may come of them, and what was to be done anyway.
+    const FURTHER: u64 = 4;
+    let worlds = worlds::in_doubt();
+    let worlds = with_undisturbed(&worlds);
+    let mut runs = Vec::new();
+    for (world, expected, requests) in &worlds {
+        let sends: Vec<&At> = requests.iter().filter(|at| at.route.ends_with("/send")).collect();
+        for (nth, at) in (1..=FURTHER).zip(sends[..2].iter().cycle()) {
+            let when = if nth > 2 { When::Before } else { When::After };
+            runs.push((Run { world, expected, at, when }, nth));
+        }
+    }
+    let again = AtomicUsize::new(0);
+    let totals = side_by_side(&runs, |batch, (run, nth)| {
+        run.make(batch, || {
+            let at = At { method: None, route: "*".to_owned(), nth: *nth };
+            let _what = Told(format!("and again at request {nth}"));
+            // Where one look was enough, and everything else was done, there is no such request.
+            again.fetch_add(usize::from(batch.work_until(&at, When::After)), Ordering::Relaxed);
+        })
+    });
+    let (once, again) = (runs.len(), again.into_inner());
+    assert!(again > once / 2, "{again} of {once}");
+    say(&format!(
+        "killed at a send and again afterwards, in {} worlds: {once} and {again} kills: {totals:?}",
+        worlds.len()
+    ));
+}
+
+/// RFC 6749 §6: where a refresh token dies with its first use, what a crash can take is a sign-in, and
+/// that only between its answer and the disk; never a mail.
+#[test]
+fn where_a_refresh_token_works_once_a_kill_costs_a_sign_in_at_most() {
+    let strict = Switches { old_refresh_token_stays_valid: false, ..Switches::default() };
+    let world = ("a refresh token works once", strict);
+    let batch = Batch::new();
+    let (expected, requests) = {
+        let (left, requests) = undisturbed(&batch, &Switches::default());
+        (left, requests)
+    };
+    let mut sign_ins = 0;
+    for at in &requests[..3] {
+        for when in [When::Before, When::After] {
+            let _what = Told(format!("killed {when:?} {at:?}"));
+            batch.renew(&world.1);
+            // The token of the copy was used by another run.
+            batch.site.sign_in();
+            assert!(batch.work_until(at, when));
+            let mut daemon = batch.site.serve();
+            let is_lost = at.route.ends_with("/token") && when == When::After;
+            if is_lost {
+                let deadline = Instant::now() + PATIENCE;
+                while batch.site.counts() != Some(vec![(State::Queued, 5)])
+                    || batch.site.is_signed_in()
+                {
+                    assert!(Instant::now() < deadline, "{}", daemon.log());
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                daemon.terminate();
+                assert!(daemon.ended().success(), "{}", daemon.log());
+                batch.site.sign_in();
+                sign_ins += 1;
+            } else {
+                daemon.kill();
+            }
+            assert_eq!(batch.finish().0, expected);
+        }
+    }
+    assert_eq!(sign_ins, 1);
+}
+
+/// Whom the dead one's requests take the room from: the next daemon is throttled, in all the ways that
+/// this is said.
+#[test]
+fn killed_where_requests_are_slow_and_few_the_next_one_is_throttled_and_the_ledger_is_the_same() {
+    /// So that those of one daemon are in flight together, and two of them longer than a start takes.
+    const SLOW_MS: u64 = 300;
+    const SLOWER_MS: u64 = 3_000;
+    const SLOWER: [&str; 2] = ["/v1.0/me/messages/*/createUploadSession", "*/v1.0/me/events"];
+    let mut all = Vec::new();
+    for concurrency_by in [ConcurrencyBy::Mailbox, ConcurrencyBy::Application] {
+        for throttle_retry_after in
+            [ThrottleRetryAfter::Seconds, ThrottleRetryAfter::Fraction, ThrottleRetryAfter::Absent]
+        {
+            let switches = Switches { concurrency_by, throttle_retry_after, ..Switches::default() };
+            all.push(switches);
+        }
+    }
+    let throttled = AtomicUsize::new(0);
+    let totals = side_by_side(&all, |batch, switches| {
+        let _what = Told(format!("where {switches:?}"));
+        // What is under way comes to its effect before anybody looks for it.
+        let site = &batch.site;
+        let quiet = |seconds| format!("quiet_seconds = {seconds}");
+        site.write_configuration(&site.configuration().replace(&quiet("0.04"), &quiet("0.4")));
+        batch.renew(switches);
+        let delayed = |route: &str, ms| Rule {
+            method: Some("POST".to_owned()),
+            route: route.to_owned(),
+            mailbox: None,
+            nth: vec![],
+            every: true,
+            probability: None,
+            times: None,
+            act: Act::DelayMs(ms),
+        };
+        let mut faults = vec![Rule { method: None, ..delayed("/v1.0/", SLOW_MS) }];
+        faults.extend(SLOWER.map(|route| Rule { times: Some(1), ..delayed(route, SLOWER_MS) }));
+        let send = At { method: None, route: "/v1.0/me/messages/*/send".to_owned(), nth: 1 };
+        let begun = site.serve_after(|pid| {
+            faults.push(send.rule(Act::Kill(Kill { pid, when: When::After })));
+            site.sandbox.world().faults.set(Script { seed: 0, faults });
+        });
+        let (Ok(mut daemon) | Err(mut daemon)) = begun;
+        daemon.ended();
+        let (_, totals) = batch.finish();
+        batch.until_nothing_is_under_way();
+        let left = batch.left(&[]);
+        assert_eq!((left.copies.len(), left.invitations.len()), (7, 2), "{left:?}");
+        assert!(left.copies.values().all(|&copies| copies == 1), "{left:?}");
+        throttled.fetch_add(site.sandbox.world().ledger.throttled_count(), Ordering::Relaxed);
+        totals
+    });
+    let throttled = throttled.into_inner();
+    assert!(throttled >= all.len(), "{throttled} requests were throttled");
+    say(&format!(
+        "killed where requests are slow: {} kills, {throttled} requests throttled: {totals:?}",
+        all.len()
+    ));
+}
+
+/// The draft of the refused mail is deleted when there is time.
+#[test]
+fn killed_while_it_sweeps_it_sweeps_again_and_touches_nothing_else() {
+    let batch = Batch::new();
+    let (expected, sent) = undisturbed(&batch, &Switches::default());
+    let drafts = || {
+        let world = batch.site.sandbox.world();
+        world.mail.mailbox(world.user(USER).unwrap().object_id).drafts
+    };
+    let swept = |daemon: &mut Daemon| {
+        let deadline = Instant::now() + PATIENCE;
+        while drafts() > 0 || batch.site.counts().is_none() {
+            assert!(Instant::now() < deadline, "{}", daemon.log());
+            if batch.site.counts().is_none() {
+                daemon.ended();
+                *daemon = batch.site.serve();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut kills = 0;
+    // How its drafts are found, and one of them deleted.
+    for (method, route) in [("GET", "/v1.0/me/messages"), ("DELETE", "/v1.0/me/messages/*")] {
+        for when in [When::Before, When::After] {
+            let _what = Told(format!("killed {when:?} {method} {route}"));
+            batch.renew(&Switches::default());
+            let at = At { method: Some(method.to_owned()), route: route.to_owned(), nth: 1 };
+            batch.work_until(&at, when);
+            let mut daemon = batch.site.serve();
+            swept(&mut daemon);
+            daemon.kill();
+            assert_eq!(batch.finish().0, expected);
+            kills += 1;
+        }
+    }
+    say(&format!("killed while it sweeps, {kills} kills, after {} requests", sent.len()));
 }

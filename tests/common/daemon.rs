@@ -131,6 +131,22 @@ impl Site {
             std::thread::sleep(LOOK_AGAIN);
         }
         lock.unlock().unwrap();
+        drop(lock);
+        self.closed();
+    }
+
+    /// Waits until this process has nothing open of the state directory. Who closes a database last
+    /// deletes its log by name, and must not meet that of another one.
+    fn closed(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let open = || {
+            let mut files = std::fs::read_dir("/proc/self/fd").unwrap().map_while(Result::ok);
+            files.any(|file| file.path().read_link().is_ok_and(|to| to.starts_with(self.state())))
+        };
+        while open() {
+            assert!(Instant::now() < deadline, "somebody reads in the state directory");
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     pub fn state(&self) -> PathBuf {
@@ -155,8 +171,9 @@ impl Site {
         Daemon::start(&mut self.command(&["serve"]))
     }
 
-    /// A daemon that knows nothing to do before `at_birth` has returned, which gets its process id.
-    pub fn serve_after(&self, at_birth: impl FnOnce(i32)) -> Daemon {
+    /// A daemon that does nothing before `at_birth` has returned, which gets its process id. It may be
+    /// dead before it listens.
+    pub fn serve_after(&self, at_birth: impl FnOnce(i32)) -> Result<Daemon, Daemon> {
         // The shell becomes the daemon when it has read a line.
         let command = self.command(&["serve"]);
         let mut held = Command::new("sh");
@@ -166,7 +183,7 @@ impl Site {
         let mut child = spawn(held.stdin(Stdio::piped()));
         at_birth(i32::try_from(child.id()).unwrap());
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        Daemon::of(child).unwrap_or_else(|ended| panic!("it does not listen: {}", ended.log()))
+        Daemon::of(child)
     }
 
     /// The sandbox kills this daemon at the n-th request that matches.
@@ -221,6 +238,18 @@ impl Site {
     /// left is sent, failed or held.
     pub fn work_off(&self, daemon: &mut Daemon) {
         let deadline = Instant::now() + PATIENCE;
+        while !self.work_off_by(daemon, deadline) {
+            daemon.ended();
+            *daemon = self.serve();
+        }
+    }
+
+    /// Has this daemon work until nothing is left to do, or until it dies; whether it did not.
+    pub fn work_off_or_die(&self, daemon: &Daemon) -> bool {
+        self.work_off_by(daemon, Instant::now() + PATIENCE)
+    }
+
+    fn work_off_by(&self, daemon: &Daemon, deadline: Instant) -> bool {
         loop {
             assert!(
                 Instant::now() < deadline,
@@ -229,11 +258,8 @@ impl Site {
                 daemon.log()
             );
             match self.ask(&Request::Flush {}).and_then(|_| self.counts()) {
-                None => {
-                    daemon.ended();
-                    *daemon = self.serve();
-                }
-                Some(counts) if counts.iter().all(|(state, _)| is_ended(*state)) => break,
+                None => return false,
+                Some(counts) if counts.iter().all(|(state, _)| is_ended(*state)) => return true,
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
