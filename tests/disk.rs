@@ -9,15 +9,17 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::daemon::{Client, Daemon, Mail, Site};
 use common::totals::{Totals, account_for};
-use common::{COLLEAGUE, say, skip};
+use common::{COLLEAGUE, PATIENCE, say, skip};
 use postbridge::store::spool::EntryId;
 
 const UNSEEN: &str = "megan.bowen@fabrikam.example";
@@ -205,4 +207,205 @@ fn killed_before_any_sync_or_removal_of_a_file_or_any_reply_what_was_acknowledge
         "killed before a file is synced or removed, or anything is said, {kills} kills in {:.0?}: {totals:?}",
         begun.elapsed()
     ));
+}
+
+/// A disk that fails a running daemon, for as long as this lives.
+struct Fault(Child);
+
+impl Fault {
+    /// From now on each of these calls fails so, in every thread; of a file that is named, its alone.
+    fn begin(daemon: &Daemon, calls: &str, error: &str, file: Option<&Path>) -> Fault {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-p", &daemon.pid().to_string()]);
+        strace.arg("-e").arg(format!("trace={calls}"));
+        strace.arg("-e").arg(format!("inject={calls}:error={error}"));
+        if let Some(file) = file {
+            strace.arg("-P").arg(file);
+        }
+        let mut child = strace.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let attached = lines.find(|line| line.contains("attached"));
+        assert!(attached.is_some(), "strace does not attach");
+        // It goes on telling of threads that come.
+        std::thread::spawn(move || lines.for_each(drop));
+        Fault(child)
+    }
+
+    /// The disk is well again.
+    fn end(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        // On this it lets the daemon go on untraced.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// EX_IOERR.
+const DISK_FAILED: i32 = 74;
+
+/// Ends by itself because of its disk; how long that took from `since`.
+fn assert_ended_by_its_disk(daemon: &mut Daemon, since: Instant) -> Duration {
+    let status = daemon.ended();
+    let took = since.elapsed();
+    assert_eq!(status.code(), Some(DISK_FAILED), "{status}: {}", daemon.log());
+    assert!(daemon.log().contains("the store did not keep what it was given"), "{}", daemon.log());
+    took
+}
+
+/// A site on which mails were accepted and sent, and a daemon.
+fn at_work(known: &mut Known, name: &str) -> (Site, Daemon) {
+    let site = Site::new();
+    let mut daemon = site.serve();
+    for n in 0..SIZES.len() {
+        let mail = mail(&format!("{name}-before-{n}"), n);
+        let id = site.hand_in(&mut daemon, &mail);
+        known.accepted.push((mail, id));
+    }
+    (site, daemon)
+}
+
+#[test]
+fn where_the_database_cannot_be_synced_nothing_is_acknowledged_and_the_daemon_ends() {
+    if !can_trace() {
+        return;
+    }
+    let mut took = Duration::ZERO;
+    for n in 0..SIZES.len() {
+        let mut known = Known::default();
+        let (site, mut daemon) = at_work(&mut known, "db");
+        // What is on its way as well: the worker's own records are to fail in another round.
+        if n > 0 {
+            site.work_off(&mut daemon);
+        }
+        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let fault = Fault::begin(&daemon, "fdatasync", "EIO", None);
+        let since = Instant::now();
+        let mail = mail(&format!("db-lost-{n}"), n);
+        let answer = session.submit(&mail);
+        assert!(answer.is_err(), "acknowledged, and not on disk");
+        took = took.max(assert_ended_by_its_disk(&mut daemon, since));
+        fault.end();
+        let mut no_answer = vec![mail];
+        look_after(&site, &mut no_answer, &mut known);
+        let entries = site.finish(&mut site.serve());
+        let totals = account_for(&site, &known.accepted, &known.unanswered, &entries);
+        assert_eq!(totals.sent, SIZES.len() + 1);
+    }
+    say(&format!("a database that cannot be synced: ended within {took:.0?}"));
+}
+
+#[test]
+fn where_a_file_cannot_be_synced_it_is_not_acknowledged_and_the_daemon_ends() {
+    if !can_trace() {
+        return;
+    }
+    let mut took = Duration::ZERO;
+    // Octets and name, or the name alone.
+    for only_the_name in [false, true] {
+        for n in 1..SIZES.len() {
+            let mut known = Known::default();
+            let (site, mut daemon) = at_work(&mut known, "file");
+            let mut session = Client::connect(daemon.address, &site.password).unwrap();
+            let spool = site.state().join("spool");
+            let fault =
+                Fault::begin(&daemon, "fsync", "EIO", only_the_name.then_some(spool.as_path()));
+            // What needs no file is taken.
+            let small = mail("file-small", 0);
+            let id = session.submit(&small).unwrap();
+            known.accepted.push((small, id));
+            let since = Instant::now();
+            let large = mail("file-lost", n);
+            assert!(session.submit(&large).is_err(), "acknowledged, and not on disk");
+            took = took.max(assert_ended_by_its_disk(&mut daemon, since));
+            fault.end();
+            look_after(&site, &mut vec![large], &mut known);
+            let entries = site.finish(&mut site.serve());
+            let totals = account_for(&site, &known.accepted, &known.unanswered, &entries);
+            assert_eq!(totals.sent, SIZES.len() + 2);
+        }
+    }
+    say(&format!("a file that cannot be synced: ended within {took:.0?}"));
+}
+
+#[test]
+fn where_the_database_has_no_room_it_is_a_452_at_once_and_the_same_daemon_goes_on() {
+    if !can_trace() {
+        return;
+    }
+    // SQLite says of either that it could not write.
+    for error in ["ENOSPC", "EIO"] {
+        let mut known = Known::default();
+        let (site, mut daemon) = at_work(&mut known, "room");
+        let pid = daemon.pid();
+        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let fault = Fault::begin(&daemon, "pwrite64", error, None);
+        for n in 0..SIZES.len() {
+            for _ in 0..2 {
+                let refusal = session.submit(&mail("refused", n)).unwrap_err().to_string();
+                assert!(refusal.starts_with("452 4.3.1"), "{error}: {refusal}");
+            }
+        }
+        fault.end();
+        for n in 0..SIZES.len() {
+            let mail = mail(&format!("room-after-{n}"), n);
+            let id = session.submit(&mail).unwrap();
+            known.accepted.push((mail, id));
+        }
+        site.work_off(&mut daemon);
+        assert_eq!(daemon.pid(), pid, "it was started anew");
+        let entries = site.finish(&mut daemon);
+        let totals = account_for(&site, &known.accepted, &[], &entries);
+        assert_eq!(totals.sent, 2 * SIZES.len());
+    }
+}
+
+#[test]
+fn where_a_file_has_no_room_it_is_a_452_and_nothing_is_left_of_it() {
+    if !can_trace() {
+        return;
+    }
+    for (error, reply) in [("ENOSPC", "452 4.3.1"), ("EIO", "451 4.3.0")] {
+        let mut known = Known::default();
+        let (site, mut daemon) = at_work(&mut known, "write");
+        site.work_off(&mut daemon);
+        let files = || -> Vec<PathBuf> {
+            let files = std::fs::read_dir(site.state().join("spool")).unwrap();
+            files.map(|file| file.unwrap().path()).collect()
+        };
+        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let large = Mail::new("write-large", &[COLLEAGUE], &[UNSEEN], 400_000);
+        session.begin(&large).unwrap();
+        let (first, rest) = large.octets.split_at(200_000);
+        session.send(first).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        // Of the mails before, none has a file any more.
+        let file = loop {
+            assert!(Instant::now() < deadline, "no file");
+            match files().as_slice() {
+                [file] => break file.clone(),
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let fault = Fault::begin(&daemon, "write", error, Some(&file));
+        session.send(&format!("{rest}.\r\n")).unwrap();
+        let refusal = session.expect("250").unwrap_err().to_string();
+        assert!(refusal.starts_with(reply), "{error}: {refusal}");
+        assert!(files().is_empty(), "{:?}", files());
+        fault.end();
+        let id = session.submit(&large).unwrap();
+        known.accepted.push((large, id));
+        let entries = site.finish(&mut daemon);
+        let totals = account_for(&site, &known.accepted, &[], &entries);
+        assert_eq!(totals.sent, SIZES.len() + 1);
+    }
 }
