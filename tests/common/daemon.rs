@@ -325,6 +325,7 @@ fn spawn(command: &mut Command) -> Child {
 }
 
 /// A process that does not outlive its test.
+#[derive(Debug)]
 pub struct Daemon {
     child: Child,
     /// Where it takes mail.
