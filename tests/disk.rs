@@ -22,6 +22,7 @@ use common::daemon::{Client, Daemon, Mail, Site};
 use common::totals::{Totals, account_for};
 use common::{COLLEAGUE, PATIENCE, say, skip};
 use postbridge::store::spool::EntryId;
+use postbridge::store::{Room, Store};
 
 const UNSEEN: &str = "megan.bowen@fabrikam.example";
 
@@ -215,14 +216,46 @@ fn killed_before_any_sync_or_removal_of_a_file_or_any_reply_what_was_acknowledge
     ));
 }
 
+/// Key, certificate, database and directories are made by the first start.
+#[test]
+fn killed_anywhere_in_its_first_start_it_starts_the_next_time() {
+    if !can_trace() {
+        return;
+    }
+    let site = Site::new();
+    let mut kills = 0;
+    // There are many writes, and one is like the next.
+    for (calls, step) in [("fsync", 1), ("fdatasync", 1), ("rename,unlink", 1), ("pwrite64", 9)] {
+        for n in (1..).step_by(step) {
+            std::fs::remove_dir_all(site.state()).unwrap();
+            let begun = killed_at(&site, calls, n);
+            let has_survived = begun.is_ok();
+            drop(begun);
+            let mut daemon = site.serve();
+            assert_eq!(site.counts(), Some(vec![]), "{calls} {n}: {}", daemon.log());
+            daemon.kill();
+            if has_survived {
+                assert!(n > step, "a first start calls {calls}");
+                break;
+            }
+            kills += 1;
+        }
+    }
+    say(&format!("killed in its first start, {kills} kills"));
+}
+
 /// A disk that fails a running daemon, for as long as this lives.
-struct Fault(Child);
+struct Fault {
+    strace: Child,
+    trace: PathBuf,
+}
 
 impl Fault {
     /// From now on each of these calls fails so, in every thread; of a file that is named, its alone.
-    fn begin(daemon: &Daemon, calls: &str, error: &str, file: Option<&Path>) -> Fault {
+    fn begin(site: &Site, daemon: &Daemon, calls: &str, error: &str, file: Option<&Path>) -> Fault {
+        let trace = site.directory.path().join("fault");
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-o", "/dev/null", "-p", &daemon.pid().to_string()]);
+        strace.arg("-o").arg(&trace).args(["-f", "-p", &daemon.pid().to_string()]);
         strace.arg("-e").arg(format!("trace={calls}"));
         strace.arg("-e").arg(format!("inject={calls}:error={error}"));
         if let Some(file) = file {
@@ -234,19 +267,22 @@ impl Fault {
         assert!(attached.is_some(), "strace does not attach");
         // It goes on telling of threads that come.
         std::thread::spawn(move || lines.for_each(drop));
-        Fault(child)
+        Fault { strace: child, trace }
     }
 
     /// The disk is well again.
     fn end(mut self) {
         self.stop();
+        let trace = std::fs::read_to_string(&self.trace).unwrap();
+        assert!(trace.contains("(INJECTED)"), "nothing failed: {trace}");
     }
 
     fn stop(&mut self) {
         // On this it lets the daemon go on untraced.
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        let pid = i32::try_from(self.strace.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        let _ = self.0.wait();
+        let _ = self.strace.wait();
     }
 }
 
@@ -294,7 +330,7 @@ fn where_the_database_cannot_be_synced_nothing_is_acknowledged_and_the_daemon_en
             site.work_off(&mut daemon);
         }
         let mut session = Client::connect(daemon.address, &site.password).unwrap();
-        let fault = Fault::begin(&daemon, "fdatasync", "EIO", None);
+        let fault = Fault::begin(&site, &daemon, "fdatasync", "EIO", None);
         let since = Instant::now();
         let mail = mail(&format!("db-lost-{n}"), n);
         let answer = session.submit(&mail);
@@ -323,8 +359,13 @@ fn where_a_file_cannot_be_synced_it_is_not_acknowledged_and_the_daemon_ends() {
             let (site, mut daemon) = at_work(&mut known, "file");
             let mut session = Client::connect(daemon.address, &site.password).unwrap();
             let spool = site.state().join("spool");
-            let fault =
-                Fault::begin(&daemon, "fsync", "EIO", only_the_name.then_some(spool.as_path()));
+            let fault = Fault::begin(
+                &site,
+                &daemon,
+                "fsync",
+                "EIO",
+                only_the_name.then_some(spool.as_path()),
+            );
             // What needs no file is taken.
             let small = mail("file-small", 0);
             let id = session.submit(&small).unwrap();
@@ -354,7 +395,7 @@ fn where_the_database_has_no_room_it_is_a_452_at_once_and_the_same_daemon_goes_o
         let (site, mut daemon) = at_work(&mut known, "room");
         let pid = daemon.pid();
         let mut session = Client::connect(daemon.address, &site.password).unwrap();
-        let fault = Fault::begin(&daemon, "pwrite64", error, None);
+        let fault = Fault::begin(&site, &daemon, "pwrite64", error, None);
         for n in 0..SIZES.len() {
             for _ in 0..2 {
                 let refusal = session.submit(&mail("refused", n)).unwrap_err().to_string();
@@ -402,7 +443,7 @@ fn where_a_file_has_no_room_it_is_a_452_and_nothing_is_left_of_it() {
                 _ => std::thread::sleep(Duration::from_millis(1)),
             }
         };
-        let fault = Fault::begin(&daemon, "write", error, Some(&file));
+        let fault = Fault::begin(&site, &daemon, "write", error, Some(&file));
         session.send(&format!("{rest}.\r\n")).unwrap();
         let refusal = session.expect("250").unwrap_err().to_string();
         assert!(refusal.starts_with(reply), "{error}: {refusal}");
@@ -414,6 +455,23 @@ fn where_a_file_has_no_room_it_is_a_452_and_nothing_is_left_of_it() {
         let totals = account_for(&site, &known.accepted, &[], &entries);
         assert_eq!(totals.sent, SIZES.len() + 1);
     }
+}
+
+#[test]
+fn a_start_that_cannot_sync_takes_no_mail_and_loses_none() {
+    if !can_trace() {
+        return;
+    }
+    let mut known = Known::default();
+    let (site, mut daemon) = at_work(&mut known, "start");
+    daemon.kill();
+    let fault = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
+    let begun = traced(&site, Path::new("/dev/null"), &fault);
+    let mut refused = begun.expect_err("it takes mail");
+    let status = refused.ended();
+    assert_eq!(status.code(), Some(73), "{status}: {}", refused.log());
+    let entries = site.finish(&mut site.serve());
+    assert_eq!(account_for(&site, &known.accepted, &[], &entries).sent, SIZES.len());
 }
 
 /// A sync that fails may have lost what was written before it, while the kernel goes on showing it. The
@@ -432,7 +490,7 @@ fn what_is_acknowledged_after_a_failed_sync_and_a_restart_survives_a_power_cut()
     known.accepted.push((before, id));
     let log = site.state().join("postbridge.db-wal");
     let synced = std::fs::read(&log).unwrap().len();
-    let fault = Fault::begin(&daemon, "fdatasync", "EIO", None);
+    let fault = Fault::begin(&site, &daemon, "fdatasync", "EIO", None);
     let mut session = Client::connect(daemon.address, &site.password).unwrap();
     let lost = mail("cut-lost", 0);
     assert!(session.submit(&lost).is_err());
@@ -479,4 +537,56 @@ fn pages_written(trace: &str, file: &Path) -> HashSet<usize> {
         pages.extend(at / PAGE..(at + written).div_ceil(PAGE));
     }
     pages
+}
+
+/// A checkpoint brings what is in the log to the database and may then write over it. One whose sync fails
+/// has brought nothing.
+#[test]
+fn where_a_checkpoint_cannot_be_synced_the_log_still_holds_all_that_was_acknowledged() {
+    /// Of 16 MiB in the log it is brought to the database.
+    const LOG_OCTETS: u64 = 20 << 20;
+    const CLIENTS: usize = 4;
+    if !can_trace() {
+        return;
+    }
+    let site = Site::new();
+    site.sign_out();
+    let (database, log) =
+        (site.state().join("postbridge.db"), site.state().join("postbridge.db-wal"));
+    // All there is, the log being empty.
+    let synced = std::fs::read(&database).unwrap();
+    let mut daemon = site.serve();
+    let fault = Fault::begin(&site, &daemon, "fdatasync", "EIO", Some(&database));
+    let accepted = Mutex::new(Vec::new());
+    std::thread::scope(|threads| {
+        for client in 0..CLIENTS {
+            let (site, daemon, accepted, log) = (&site, &daemon, &accepted, &log);
+            threads.spawn(move || {
+                let mut session = Client::connect(daemon.address, &site.password).unwrap();
+                for n in 0.. {
+                    if std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_OCTETS) {
+                        return;
+                    }
+                    let subject = format!("checkpoint-{client}-{n}");
+                    let mail = Mail::new(&subject, &[COLLEAGUE], &[], 60_000);
+                    // It may end, as for any other sync that fails.
+                    let Ok(id) = session.submit(&mail) else { return };
+                    accepted.lock().unwrap().push((mail, id));
+                }
+            });
+        }
+    });
+    daemon.kill();
+    fault.end();
+    std::fs::write(&database, synced).unwrap();
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.len() > 100, "{}", accepted.len());
+    site.runtime.block_on(async {
+        let store = Store::open(&site.state(), Room::default()).await.unwrap();
+        for (mail, id) in &accepted {
+            let body = store.body(*id).await.unwrap();
+            assert_eq!(body.as_deref(), Some(mail.octets.as_bytes()), "{} is lost", mail.subject);
+        }
+    });
+    say(&format!("a checkpoint that cannot be synced: {} mails are in the log", accepted.len()));
 }
