@@ -13,6 +13,7 @@ use common::daemon::{Client, Mail, NOT_OURS, Site};
 use common::totals::{Totals, account_for};
 use common::{COLLEAGUE, PATIENCE, say};
 use postbridge::account::Standing;
+use postbridge::control::Request;
 use postbridge::sandbox::script::When;
 use postbridge::store::spool::EntryId;
 
@@ -168,9 +169,12 @@ fn spooled_files(site: &Site) -> usize {
 }
 
 #[test]
-fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
-    const KILLS: usize = 20;
+fn killed_two_hundred_times_under_load_every_accepted_mail_is_accounted_for() {
+    const KILLS: usize = 200;
     const CLIENTS: usize = 4;
+    /// Mails that wait at any time: enough for the worker, and not more than it gets done.
+    const WAITING: usize = 100;
+    let begun = Instant::now();
     let site = Site::new();
     let mut daemon = site.serve();
     let address = Mutex::new(daemon.address);
@@ -182,6 +186,13 @@ fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
             threads.spawn(move || {
                 let mut session = None;
                 for n in 0.. {
+                    let is_too_much = || {
+                        let done = site.sandbox.world().ledger.copies().len() / 2;
+                        accepted.lock().unwrap().len() > done + WAITING
+                    };
+                    while is_too_much() && !stop.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
@@ -194,12 +205,19 @@ fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
             });
         }
         for _ in 0..KILLS {
-            // The moment is what is tested: it waits for nothing.
-            let [chance, ..] = *uuid::Uuid::new_v4().as_bytes();
-            std::thread::sleep(Duration::from_millis(u64::from(chance)));
+            // The moment is what is tested: some time after some mails, or after a while without any.
+            let [chance, some, ..] = *uuid::Uuid::new_v4().as_bytes();
+            let enough = accepted.lock().unwrap().len() + usize::from(some % 5);
+            let too_long = Instant::now() + Duration::from_millis(150);
+            while accepted.lock().unwrap().len() < enough && Instant::now() < too_long {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(chance) * 150));
             daemon.kill();
             daemon = site.serve();
             *address.lock().unwrap() = daemon.address;
+            // What was under way when it died is due at once, not in ten seconds.
+            site.ask(&Request::Flush {});
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -209,7 +227,10 @@ fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
     let totals = account_for(&site, &accepted, &[], &entries);
     assert_eq!(totals.accepted, totals.sent + totals.held + totals.failed);
     assert_still_signed_in(&site);
-    say(&format!("killed at random under load, {KILLS} kills: {totals:?}"));
+    say(&format!(
+        "killed at random under load, {KILLS} kills in {:.0?}: {totals:?}",
+        begun.elapsed()
+    ));
 }
 
 /// Until a 250 is read, whatever dies meanwhile.
