@@ -11,11 +11,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::daemon::{Daemon, Mail, NOT_OURS, Site};
+use common::daemon::{Daemon, Mail, NOT_OURS, Site, copy};
 use common::totals::{Totals, account_for};
 use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
 use postbridge::sandbox::journal::Entry as Journalled;
@@ -214,21 +214,6 @@ impl Batch {
             invitations: invitations.iter().map(invitation).collect(),
             events: world.calendar.events(world.user(USER).unwrap().object_id).len(),
             states,
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let (source, target) = (file.path(), to.join(file.file_name()));
-        match file.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&source, &target),
-            kind if kind.is_file() => drop(std::fs::copy(source, target).unwrap()),
-            // The control socket: each daemon makes its own.
-            _ => {}
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Site {
     pub sandbox: Sandbox,
     pub password: String,
     pub directory: tempfile::TempDir,
+    /// Where the state directory is, if not there.
+    elsewhere: Option<PathBuf>,
 }
 
 impl Site {
@@ -55,7 +57,8 @@ impl Site {
         let trusted = directory.path().join("trusted");
         std::fs::create_dir(&trusted).unwrap();
         std::fs::write(trusted.join("nobody.pem"), NOBODY.as_str()).unwrap();
-        let mut site = Site { runtime, sandbox, password: String::new(), directory };
+        let mut site =
+            Site { runtime, sandbox, password: String::new(), directory, elsewhere: None };
         site.write_configuration(&site.configuration());
         site.password = site.runtime.block_on(async {
             let control = app::open(&site.loaded()).await.unwrap();
@@ -150,7 +153,14 @@ impl Site {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.directory.path().join("state")
+        self.elsewhere.clone().unwrap_or_else(|| self.directory.path().join("state"))
+    }
+
+    /// Moves the state directory. No daemon runs.
+    pub fn move_state_to(&mut self, to: &Path) {
+        copy(&self.state(), to);
+        self.elsewhere = Some(to.to_owned());
+        self.write_configuration(&self.configuration());
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -313,6 +323,22 @@ impl Site {
 
     pub fn requests(&self) -> u64 {
         self.sandbox.world().journal.entries().len() as u64
+    }
+}
+
+/// A state directory, while no daemon runs.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let (source, target) = (file.path(), to.join(file.file_name()));
+        match file.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&source, &target),
+            kind if kind.is_file() => drop(std::fs::copy(source, target).unwrap()),
+            // The control socket: each daemon makes its own.
+            _ => {}
+        }
     }
 }
 
