@@ -4,18 +4,18 @@
 
 mod common;
 
-use std::collections::HashMap;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::daemon::{Client, Daemon, Mail, NOT_OURS, Site};
-use common::{COLLEAGUE, PATIENCE, USER};
+use common::daemon::{Client, Mail, NOT_OURS, Site};
+use common::totals::{Totals, account_for};
+use common::{COLLEAGUE, PATIENCE, say};
 use postbridge::account::Standing;
+use postbridge::control::Request;
 use postbridge::sandbox::script::When;
-use postbridge::store::spool::{Entry, EntryId, Kind, State};
+use postbridge::store::spool::EntryId;
 
 const OUTSIDE: &str = "pradeep.gupta@fabrikam.example";
 const UNSEEN: &str = "megan.bowen@fabrikam.example";
@@ -30,102 +30,6 @@ fn mails() -> Vec<Mail> {
     ]
 }
 
-/// What became of what was accepted.
-#[derive(Debug, Default, Clone, Copy)]
-struct Totals {
-    accepted: usize,
-    sent: usize,
-    failed: usize,
-    reports: usize,
-    held: usize,
-    /// Held ones that had gone, and those that had not.
-    held_gone: usize,
-    twice: usize,
-}
-
-impl Totals {
-    fn add(&mut self, other: Totals) {
-        self.accepted += other.accepted;
-        self.sent += other.sent;
-        self.failed += other.failed;
-        self.reports += other.reports;
-        self.held += other.held;
-        self.held_gone += other.held_gone;
-        self.twice += other.twice;
-    }
-}
-
-/// Past libtest's capture, so that a run leaves its numbers in the log.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Hands a mail in as a client does that does not give up: until it has read a 250.
-fn submit(site: &Site, daemon: &mut Daemon, mail: &Mail) -> EntryId {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let handed_in = Client::connect(daemon.address, &site.password)
-            .and_then(|mut client| client.submit(mail));
-        match handed_in {
-            Ok(id) => return id,
-            Err(error) => {
-                assert!(Instant::now() < deadline, "{error}: {}", daemon.log());
-                // Only death is an excuse.
-                daemon.ended();
-                *daemon = site.serve();
-            }
-        }
-    }
-}
-
-/// Compares what clients were promised with what the daemon knows and what was delivered.
-fn account_for(site: &Site, accepted: &[(Mail, EntryId)], entries: &[Entry]) -> Totals {
-    let by_id: HashMap<EntryId, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
-    let mut totals = Totals { accepted: accepted.len(), ..Totals::default() };
-    for (mail, id) in accepted {
-        let entry = by_id.get(id).unwrap_or_else(|| panic!("{mail:?} is lost"));
-        let copies = site.copies(&mail.subject);
-        let everybody = mail.to.iter().all(|to| copies.get(to) == Some(&1));
-        let nobody = copies.is_empty();
-        let once = copies.len() == mail.to.len() && everybody;
-        totals.twice += usize::from(copies.values().any(|&n| n > 1));
-        match entry.state {
-            State::Sent => assert!(once, "{} was sent, and yet: {copies:?}", mail.subject),
-            State::Failed => assert!(nobody, "{} failed, and yet: {copies:?}", mail.subject),
-            State::Held => {
-                assert!(once || nobody, "{} is held, and yet: {copies:?}", mail.subject);
-                assert!(entry.note.is_some());
-                totals.held_gone += usize::from(once);
-            }
-            odd => panic!("{} is {odd:?}", mail.subject),
-        }
-        totals.sent += usize::from(entry.state == State::Sent);
-        totals.failed += usize::from(entry.state == State::Failed);
-        totals.held += usize::from(entry.state == State::Held);
-    }
-    // Each that failed or is held has its one report, and each report's copy is the sender's own.
-    let reports: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::Report).collect();
-    totals.reports = reports.len();
-    assert_eq!(reports.len(), totals.failed + totals.held, "{entries:?}");
-    let sent = reports.iter().filter(|entry| entry.state == State::Sent).count();
-    let held = reports.iter().filter(|entry| entry.state == State::Held).count();
-    assert_eq!(sent + held, reports.len(), "{reports:?}");
-    let mut copies = 0;
-    for (mail, _) in accepted {
-        for what in ["Not delivered", "Unknown whether sent"] {
-            let of_one = site.copies(&format!("{what}: {}", mail.subject));
-            assert!(of_one.keys().all(|recipient| recipient == USER), "{of_one:?}");
-            assert!(of_one.values().all(|&n| n == 1), "{of_one:?}");
-            copies += of_one.values().sum::<usize>();
-        }
-    }
-    assert!((sent..=sent + held).contains(&copies), "{copies} of {sent} to {}", sent + held);
-    // What no client was promised is not there either.
-    assert_eq!(entries.len() - reports.len(), accepted.len(), "{entries:?}");
-    assert_eq!(totals.twice, 0);
-    totals
-}
-
 fn assert_still_signed_in(site: &Site) {
     assert_eq!(site.at_rest().1.standing, Standing::Ready);
 }
@@ -138,12 +42,12 @@ fn killed_at_any_request_it_loses_nothing_and_sends_nothing_twice() {
         let accepted: Vec<_> = mails()
             .into_iter()
             .map(|mail| {
-                let id = submit(&site, &mut daemon, &mail);
+                let id = site.hand_in(&mut daemon, &mail);
                 (mail, id)
             })
             .collect();
         let entries = site.finish(&mut daemon);
-        let totals = account_for(&site, &accepted, &entries);
+        let totals = account_for(&site, &accepted, &[], &entries);
         assert_eq!((totals.sent, totals.failed, totals.reports, totals.held), (3, 1, 1, 0));
         // Left-over drafts are looked for (GET) and deleted when there is time.
         let journal = site.sandbox.world().journal.entries();
@@ -162,12 +66,12 @@ fn killed_at_any_request_it_loses_nothing_and_sends_nothing_twice() {
             site.kill_at(&daemon, nth, when);
             let mut accepted = Vec::new();
             for mail in mails() {
-                let id = submit(&site, &mut daemon, &mail);
+                let id = site.hand_in(&mut daemon, &mail);
                 accepted.push((mail, id));
             }
             let entries = site.finish(&mut daemon);
             assert_ne!(daemon.pid(), first, "request {nth} never came");
-            let totals = account_for(&site, &accepted, &entries);
+            let totals = account_for(&site, &accepted, &[], &entries);
             let journal = site.sandbox.world().journal.entries();
             let killed = journal.iter().find(|request| request.fault.is_some()).unwrap();
             // Whatever it was in doubt about it has found out.
@@ -199,7 +103,7 @@ fn a_mail_is_there_after_a_kill_right_behind_its_250() {
     }
     let mut daemon = site.serve();
     let entries = site.finish(&mut daemon);
-    let totals = account_for(&site, &accepted, &entries);
+    let totals = account_for(&site, &accepted, &[], &entries);
     assert_eq!(totals.sent + totals.held, 10);
     say(&format!("killed behind the 250, 5 kills: {totals:?}"));
 }
@@ -220,11 +124,11 @@ fn a_client_that_saw_no_250_comes_again_and_its_mail_goes_once() {
         std::thread::sleep(Duration::from_micros(round / 2 * 400));
         daemon.kill();
         daemon = site.serve();
-        let id = submit(&site, &mut daemon, &mail);
+        let id = site.hand_in(&mut daemon, &mail);
         accepted.push((mail, id));
     }
     let entries = site.finish(&mut daemon);
-    let totals = account_for(&site, &accepted, &entries);
+    let totals = account_for(&site, &accepted, &[], &entries);
     assert_eq!(totals.sent + totals.held, 12);
     say(&format!("killed before the 250 was read, 12 kills: {totals:?}"));
 }
@@ -255,9 +159,9 @@ fn of_a_mail_whose_data_never_ended_nothing_is_there() {
     let mut daemon = site.serve();
     // The client comes again: its mail is a new one, and goes once.
     let mail = Mail::new("half", &[COLLEAGUE], &[], 400_000);
-    let id = submit(&site, &mut daemon, &mail);
+    let id = site.hand_in(&mut daemon, &mail);
     let entries = site.finish(&mut daemon);
-    assert_eq!(account_for(&site, &[(mail, id)], &entries).sent, 1);
+    assert_eq!(account_for(&site, &[(mail, id)], &[], &entries).sent, 1);
 }
 
 fn spooled_files(site: &Site) -> usize {
@@ -265,9 +169,12 @@ fn spooled_files(site: &Site) -> usize {
 }
 
 #[test]
-fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
-    const KILLS: usize = 20;
+fn killed_two_hundred_times_under_load_every_accepted_mail_is_accounted_for() {
+    const KILLS: usize = 200;
     const CLIENTS: usize = 4;
+    /// Mails that wait at any time: enough for the worker, and not more than it gets done.
+    const WAITING: usize = 100;
+    let begun = Instant::now();
     let site = Site::new();
     let mut daemon = site.serve();
     let address = Mutex::new(daemon.address);
@@ -279,6 +186,13 @@ fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
             threads.spawn(move || {
                 let mut session = None;
                 for n in 0.. {
+                    let is_too_much = || {
+                        let done = site.sandbox.world().ledger.copies().len() / 2;
+                        accepted.lock().unwrap().len() > done + WAITING
+                    };
+                    while is_too_much() && !stop.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
@@ -291,22 +205,32 @@ fn killed_twenty_times_under_load_every_accepted_mail_is_accounted_for() {
             });
         }
         for _ in 0..KILLS {
-            // The moment is what is tested: it waits for nothing.
-            let [chance, ..] = *uuid::Uuid::new_v4().as_bytes();
-            std::thread::sleep(Duration::from_millis(u64::from(chance)));
+            // The moment is what is tested: some time after some mails, or after a while without any.
+            let [chance, some, ..] = *uuid::Uuid::new_v4().as_bytes();
+            let enough = accepted.lock().unwrap().len() + usize::from(some % 5);
+            let too_long = Instant::now() + Duration::from_millis(150);
+            while accepted.lock().unwrap().len() < enough && Instant::now() < too_long {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(chance) * 150));
             daemon.kill();
             daemon = site.serve();
             *address.lock().unwrap() = daemon.address;
+            // What was under way when it died is due at once, not in ten seconds.
+            site.ask(&Request::Flush {});
         }
         stop.store(true, Ordering::Relaxed);
     });
     let accepted = accepted.into_inner().unwrap();
     assert!(accepted.len() > CLIENTS, "there was no load: {}", accepted.len());
     let entries = site.finish(&mut daemon);
-    let totals = account_for(&site, &accepted, &entries);
+    let totals = account_for(&site, &accepted, &[], &entries);
     assert_eq!(totals.accepted, totals.sent + totals.held + totals.failed);
     assert_still_signed_in(&site);
-    say(&format!("killed at random under load, {KILLS} kills: {totals:?}"));
+    say(&format!(
+        "killed at random under load, {KILLS} kills in {:.0?}: {totals:?}",
+        begun.elapsed()
+    ));
 }
 
 /// Until a 250 is read, whatever dies meanwhile.

@@ -4,52 +4,18 @@
 
 mod common;
 
-use std::io::Write;
 use std::time::Instant;
 
 use common::daemon::{Client, Daemon, Mail, Site};
-use common::{COLLEAGUE, PATIENCE, USER};
+use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
 use postbridge::control::{Reply, Request};
 use postbridge::graph::message::TAG_PROPERTY;
 use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
-use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
+use postbridge::sandbox::world::Switches;
 use postbridge::store::order::Order;
 use postbridge::store::spool::{Kind, State};
 use sqlx::{Connection, SqliteConnection};
-
-/// Past libtest's capture, so that a run leaves its numbers in the log.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// What is not known of a draft that was sent, in all its readings. The move to Sent Items takes less
-/// than the quiet time in those where nothing else tells that it was submitted.
-fn worlds() -> Vec<(&'static str, Switches)> {
-    let soon = || Switches { sent_items_delay_ms: 5, ..Switches::default() };
-    vec![
-        ("as documented", Switches::default()),
-        ("flags stay", Switches { message_flags: MessageFlags::Stay, ..soon() }),
-        ("flags hidden", Switches { message_flags: MessageFlags::Hidden, ..soon() }),
-        ("no draft any more", Switches { submitted_is_draft: false, ..Switches::default() }),
-        ("another id", Switches { immutable_id_survives_send: false, ..soon() }),
-        (
-            "another id, no tag",
-            Switches {
-                immutable_id_survives_send: false,
-                extended_properties_survive_send: false,
-                ..soon()
-            },
-        ),
-        (
-            "another id, another Message-ID",
-            Switches { immutable_id_survives_send: false, keep_message_id: false, ..soon() },
-        ),
-        ("sends twice if asked", Switches { second_send: SecondSend::SendsAgain, ..soon() }),
-        ("says yes twice", Switches { second_send: SecondSend::Ignored, ..soon() }),
-        ("refuses the second", Switches { second_send: SecondSend::Refused, ..soon() }),
-    ]
-}
 
 fn busy() -> Answer {
     Answer { status: 504, code: "UnknownError".into(), message: None, retry_after: None }
@@ -106,19 +72,19 @@ fn hand_in(site: &Site, daemon: &mut Daemon) {
 
 #[test]
 fn a_send_without_an_answer_goes_once_in_every_world() {
-    for (world, switches) in worlds() {
+    for (world, switches) in worlds::in_doubt() {
         for act in misfortunes() {
             let name = act.name();
             let ended = sent_through(&switches, &act);
             assert_eq!(ended, (State::Sent, 1), "{name} where {world}");
         }
     }
-    say(&format!("{} misfortunes in {} worlds", misfortunes().len(), worlds().len()));
+    say(&format!("{} misfortunes in {} worlds", misfortunes().len(), worlds::in_doubt().len()));
 }
 
 #[test]
 fn killed_at_any_request_of_a_draft_it_goes_once_in_every_world() {
-    for (world, switches) in worlds() {
+    for (world, switches) in worlds::in_doubt() {
         for when in [When::Before, When::After] {
             // A token, the draft, its tag, its send.
             for nth in 1..=4 {

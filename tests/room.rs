@@ -7,8 +7,11 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::daemon::{Client, Daemon, Mail, Site};
+use common::totals::account_for;
 use common::{COLLEAGUE, TestBridge, USER};
 use postbridge::account::Profile;
+use postbridge::sandbox::script::{Act, Answer, Rule, Script};
 use postbridge::store::spool::State;
 use serde_json::json;
 
@@ -118,4 +121,57 @@ async fn a_full_disk_is_a_452_at_once_and_is_recovered_from_without_a_restart() 
     std::fs::remove_file(&ballast).unwrap();
     bridge.once(caught, State::Sent).await;
     assert_eq!(bridge.delivered().await.len(), 4);
+}
+
+/// With what waits, and a full disk at the next start as well.
+#[test]
+fn killed_on_a_full_disk_it_loses_nothing() {
+    let mut site = Site::new();
+    let busy =
+        Answer { status: 503, code: "ErrorServerBusy".into(), message: None, retry_after: None };
+    let all = Rule {
+        method: None,
+        route: "*".into(),
+        mailbox: None,
+        nth: vec![],
+        every: true,
+        probability: None,
+        times: None,
+        act: Act::Answer(busy),
+    };
+    site.sandbox.world().faults.set(Script { seed: 0, faults: vec![all] });
+    let Some(disk) = SmallDisk::mount() else {
+        return common::skip("no small disk can be mounted here (it takes root)");
+    };
+    site.move_state_to(&disk.state());
+    let mut daemon = site.serve();
+    let mut accepted = Vec::new();
+    for octets in [100, 300_000] {
+        let mail = Mail::new(&format!("waits-{octets}"), &[COLLEAGUE], &[], octets);
+        let id = site.hand_in(&mut daemon, &mail);
+        accepted.push((mail, id));
+    }
+    let mut session = Client::connect(daemon.address, &site.password).unwrap();
+    let ballast = fill(disk.0.path());
+    let refusal = session.submit(&Mail::new("full", &[COLLEAGUE], &[], 100)).unwrap_err();
+    assert!(refusal.to_string().starts_with("452 4.3.1"), "{refusal}");
+    daemon.kill();
+    // It may need some room to start.
+    match Daemon::try_start(&mut site.command(&["serve"])) {
+        Ok(mut daemon) => {
+            let mut session = Client::connect(daemon.address, &site.password).unwrap();
+            let full = Mail::new("full", &[COLLEAGUE], &[], 100);
+            let refusal = session.submit(&full).unwrap_err().to_string();
+            assert!(refusal.starts_with("452 4.3.1"), "{refusal}");
+            daemon.kill();
+        }
+        Err(mut refused) => {
+            let status = refused.ended();
+            assert_eq!(status.code(), Some(73), "{status}: {}", refused.log());
+        }
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    site.sandbox.world().faults.set(Script::default());
+    let entries = site.finish(&mut site.serve());
+    assert_eq!(account_for(&site, &accepted, &[], &entries).sent, accepted.len());
 }

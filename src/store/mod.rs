@@ -8,7 +8,8 @@
 //! - A change of several statements opens a savepoint of its own (`conn.begin()`): its neighbours in
 //!   the same commit must not see half of it.
 //! - A failed fsync ends the process (exit status 74). What the kernel lost then cannot be found
-//!   again by retrying, and an acknowledgement after it would be a lie.
+//!   again by retrying, and an acknowledgement after it would be a lie. Nor is it found again by a
+//!   restart, so that every start writes the log that it finds anew.
 
 pub mod accounts;
 pub mod calendar;
@@ -27,7 +28,7 @@ mod writer;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,8 @@ impl Store {
         let lock = lock_with_patience(directory).await?;
         let path = directory.join("postbridge.db");
         let database = |source| OpenError::Database { path: path.clone(), source };
+        let log = directory.join("postbridge.db-wal");
+        renew_log(&log).map_err(|source| OpenError::Unusable { path: log, source })?;
 
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -241,6 +244,24 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
+}
+
+/// Writes the database's log that a stop left behind once more, and syncs it. The stop may have been a
+/// failed sync: then the kernel shows octets that are not on the disk and that it never writes again by
+/// itself, and after a power cut whatever was committed behind them would be lost with them.
+fn renew_log(path: &Path) -> io::Result<()> {
+    let log = match fs::OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let (mut octets, mut at) = (vec![0; 1 << 20], 0);
+    loop {
+        let read = log.read_at(&mut octets, at)?;
+        let Some(piece) = octets.get(..read).filter(|piece| !piece.is_empty()) else { break };
+        log.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    log.sync_all()
 }
 
 /// Ends the process because the store broke its word. Nothing may be acknowledged after this.

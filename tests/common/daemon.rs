@@ -5,12 +5,12 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postbridge::account::{Account, Profile};
+use postbridge::account::{Account, Profile, Standing};
 use postbridge::app;
 use postbridge::config::Config;
 use postbridge::control::{self, Reply, Request, SOCKET};
@@ -21,12 +21,18 @@ use postbridge::store::{Room, Store};
 use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Runtime;
 
-use super::{PATIENCE, USER, add_account, id_in, private_directory, sandbox};
+use super::{PATIENCE, USER, add_account, id_in, private_directory, sandbox, sign_in};
 
 /// The account may send as this by its configuration; Microsoft says that it may not.
 pub const NOT_OURS: &str = "jobs@contoso.example";
 /// Between two looks at something that another process brings about.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A certificate, as PEM.
+static NOBODY: LazyLock<String> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(["nobody.example".to_owned()]).unwrap();
+    made.cert.pem()
+});
 
 /// A sandbox, and a state directory with a signed-in account for a daemon to run on.
 pub struct Site {
@@ -34,6 +40,8 @@ pub struct Site {
     pub sandbox: Sandbox,
     pub password: String,
     pub directory: tempfile::TempDir,
+    /// Where the state directory is, if not there.
+    elsewhere: Option<PathBuf>,
 }
 
 impl Site {
@@ -46,16 +54,42 @@ impl Site {
         let runtime = Runtime::new().unwrap();
         let sandbox = runtime.block_on(sandbox());
         let directory = private_directory();
-        let mut site = Site { runtime, sandbox, password: String::new(), directory };
+        let trusted = directory.path().join("trusted");
+        std::fs::create_dir(&trusted).unwrap();
+        std::fs::write(trusted.join("nobody.pem"), NOBODY.as_str()).unwrap();
+        let mut site =
+            Site { runtime, sandbox, password: String::new(), directory, elsewhere: None };
         site.write_configuration(&site.configuration());
-        let config = Config::load(Some(&site.config_file())).unwrap();
         site.password = site.runtime.block_on(async {
-            let control = app::open(&config).await.unwrap();
+            let control = app::open(&site.loaded()).await.unwrap();
             add_account(&control, profile).await
         });
         site.at_peace();
         site.sandbox.world().journal.clear();
         site
+    }
+
+    fn loaded(&self) -> Config {
+        Config::load(Some(&self.config_file())).unwrap()
+    }
+
+    /// From now on the account waits for its user, and its mails with it. No daemon runs.
+    pub fn sign_out(&self) {
+        self.runtime.block_on(async {
+            let store = Store::open(&self.state(), Room::default()).await.unwrap();
+            let account = store.account_by_login(USER).await.unwrap().unwrap();
+            store.needs_sign_in(account.id, "It was signed out.").await.unwrap();
+        });
+        self.at_peace();
+    }
+
+    /// Its user comes. No daemon runs.
+    pub fn sign_in(&self) {
+        self.runtime.block_on(async {
+            let control = app::open(&self.loaded()).await.unwrap();
+            sign_in(&control).await;
+        });
+        self.at_peace();
     }
 
     /// Clear text on loopback: what happens below SMTP is not what these tests are about.
@@ -100,10 +134,33 @@ impl Site {
             std::thread::sleep(LOOK_AGAIN);
         }
         lock.unlock().unwrap();
+        drop(lock);
+        self.closed();
+    }
+
+    /// Waits until this process has nothing open of the state directory. Who closes a database last
+    /// deletes its log by name, and must not meet that of another one.
+    fn closed(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let open = || {
+            let mut files = std::fs::read_dir("/proc/self/fd").unwrap().map_while(Result::ok);
+            files.any(|file| file.path().read_link().is_ok_and(|to| to.starts_with(self.state())))
+        };
+        while open() {
+            assert!(Instant::now() < deadline, "somebody reads in the state directory");
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     pub fn state(&self) -> PathBuf {
-        self.directory.path().join("state")
+        self.elsewhere.clone().unwrap_or_else(|| self.directory.path().join("state"))
+    }
+
+    /// Moves the state directory. No daemon runs.
+    pub fn move_state_to(&mut self, to: &Path) {
+        copy(&self.state(), to);
+        self.elsewhere = Some(to.to_owned());
+        self.write_configuration(&self.configuration());
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -113,11 +170,30 @@ impl Site {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbridge"));
         command.arg("--config").arg(self.config_file()).args(arguments).env_remove("RUST_LOG");
+        // A start reads every certificate of the machine, which is most of its time in a build without
+        // optimisation. The sandbox speaks HTTP: one certificate that nobody has will do.
+        let trusted = self.directory.path().join("trusted");
+        command.env("SSL_CERT_FILE", trusted.join("nobody.pem")).env("SSL_CERT_DIR", trusted);
         command
     }
 
     pub fn serve(&self) -> Daemon {
         Daemon::start(&mut self.command(&["serve"]))
+    }
+
+    /// A daemon that does nothing before `at_birth` has returned, which gets its process id. It may be
+    /// dead before it listens.
+    pub fn serve_after(&self, at_birth: impl FnOnce(i32)) -> Result<Daemon, Daemon> {
+        // The shell becomes the daemon when it has read a line.
+        let command = self.command(&["serve"]);
+        let mut held = Command::new("sh");
+        held.args(["-c", "read -r _ && exec \"$@\"", "sh"]).arg(command.get_program());
+        held.args(command.get_args()).env_remove("RUST_LOG");
+        held.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut child = spawn(held.stdin(Stdio::piped()));
+        at_birth(i32::try_from(child.id()).unwrap());
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        Daemon::of(child)
     }
 
     /// The sandbox kills this daemon at the n-th request that matches.
@@ -134,6 +210,25 @@ impl Site {
             act: Act::Kill(kill),
         };
         self.sandbox.world().faults.set(Script { seed: 0, faults: vec![rule] });
+    }
+
+    /// Hands a mail in as a client does that does not give up: until it has read a 250. A daemon that
+    /// dies of it is replaced.
+    pub fn hand_in(&self, daemon: &mut Daemon, mail: &Mail) -> EntryId {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let handed_in = Client::connect(daemon.address, &self.password)
+                .and_then(|mut client| client.submit(mail));
+            match handed_in {
+                Ok(id) => return id,
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "{error}: {}", daemon.log());
+                    // Only death is an excuse.
+                    daemon.ended();
+                    *daemon = self.serve();
+                }
+            }
+        }
     }
 
     /// Asks the daemon; `None` when it died meanwhile.
@@ -153,6 +248,18 @@ impl Site {
     /// left is sent, failed or held.
     pub fn work_off(&self, daemon: &mut Daemon) {
         let deadline = Instant::now() + PATIENCE;
+        while !self.work_off_by(daemon, deadline) {
+            daemon.ended();
+            *daemon = self.serve();
+        }
+    }
+
+    /// Has this daemon work until nothing is left to do, or until it dies; whether it did not.
+    pub fn work_off_or_die(&self, daemon: &Daemon) -> bool {
+        self.work_off_by(daemon, Instant::now() + PATIENCE)
+    }
+
+    fn work_off_by(&self, daemon: &Daemon, deadline: Instant) -> bool {
         loop {
             assert!(
                 Instant::now() < deadline,
@@ -161,11 +268,8 @@ impl Site {
                 daemon.log()
             );
             match self.ask(&Request::Flush {}).and_then(|_| self.counts()) {
-                None => {
-                    daemon.ended();
-                    *daemon = self.serve();
-                }
-                Some(counts) if counts.iter().all(|(state, _)| is_ended(*state)) => break,
+                None => return false,
+                Some(counts) if counts.iter().all(|(state, _)| is_ended(*state)) => return true,
                 Some(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
@@ -177,6 +281,24 @@ impl Site {
         daemon.terminate();
         assert!(daemon.ended().success(), "{}", daemon.log());
         self.at_rest().0
+    }
+
+    /// What a daemon knows of its mails. It lives.
+    pub fn entries(&self) -> Vec<Entry> {
+        match self.ask(&Request::Entries { state: None, most: u32::MAX }) {
+            Some(Reply::Entries { entries, .. }) => entries,
+            odd => panic!("{odd:?}"),
+        }
+    }
+
+    /// Whether a daemon's account is ready to send. It lives.
+    pub fn is_signed_in(&self) -> bool {
+        match self.ask(&Request::Accounts {}) {
+            Some(Reply::Accounts { accounts }) => {
+                accounts.iter().all(|account| account.standing == Standing::Ready)
+            }
+            odd => panic!("{odd:?}"),
+        }
     }
 
     /// What lies on the disk, while no daemon runs: the mails, and the account.
@@ -204,11 +326,32 @@ impl Site {
     }
 }
 
+/// A state directory, while no daemon runs.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let (source, target) = (file.path(), to.join(file.file_name()));
+        match file.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&source, &target),
+            kind if kind.is_file() => drop(std::fs::copy(source, target).unwrap()),
+            // The control socket: each daemon makes its own.
+            _ => {}
+        }
+    }
+}
+
 fn is_ended(state: State) -> bool {
     matches!(state, State::Sent | State::Failed | State::Held)
 }
 
+fn spawn(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 /// A process that does not outlive its test.
+#[derive(Debug)]
 pub struct Daemon {
     child: Child,
     /// Where it takes mail.
@@ -220,8 +363,16 @@ pub struct Daemon {
 impl Daemon {
     /// Returns when it listens.
     pub fn start(command: &mut Command) -> Daemon {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Daemon::try_start(command)
+            .unwrap_or_else(|ended| panic!("it does not listen: {}", ended.log()))
+    }
+
+    /// The same, or what is left of it if it never listens.
+    pub fn try_start(command: &mut Command) -> Result<Daemon, Daemon> {
+        Daemon::of(spawn(command.stdin(Stdio::null())))
+    }
+
+    fn of(mut child: Child) -> Result<Daemon, Daemon> {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let (found, address) = mpsc::channel();
@@ -239,11 +390,12 @@ impl Daemon {
                 log.push('\n');
             }
         });
-        let Ok(address) = address.recv_timeout(PATIENCE) else {
-            let _ = child.kill();
-            panic!("it does not listen: {}", log.lock().unwrap());
-        };
-        Daemon { child, address, log, reader: Some(reader) }
+        // Its end ends the wait as well: nobody is left to find an address.
+        let found = address.recv_timeout(PATIENCE);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = *found.as_ref().unwrap_or(&nowhere);
+        let daemon = Daemon { child, address, log, reader: Some(reader) };
+        if found.is_ok() { Ok(daemon) } else { Err(daemon) }
     }
 
     pub fn pid(&self) -> i32 {

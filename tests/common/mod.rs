@@ -4,6 +4,8 @@
 pub mod ahead;
 pub mod daemon;
 pub mod graph;
+pub mod totals;
+pub mod worlds;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -35,6 +37,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn skip(why: &str) {
     assert!(std::env::var_os("POSTBRIDGE_TESTS_MAY_NOT_SKIP").is_none(), "may not skip: {why}");
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// Past libtest's capture, so that a run leaves its numbers in the log.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A directory of its owner alone, gone at the end.
