@@ -33,6 +33,7 @@
 //! | place | is | must never |
 //! |---|---|---|
 //! | [`smtp`] | the submission session and its sockets | hear of Graph |
+//! | [`caldav`] | a calendar client's requests, as far as they only need computing | hear of Graph |
 //! | [`login`] | local passwords, and how often one may be wrong | log or keep one |
 //! | [`tls`] | the key pair that clients see | suggest that it need not be checked |
 //! | [`store`] | the spool and the accounts, on disk; the only SQL | know a protocol |
@@ -95,6 +96,7 @@
 pub mod access;
 pub mod account;
 pub mod app;
+pub mod caldav;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -30,6 +30,14 @@ pub const NOTES_MAX: usize = 20;
 ///
 /// A line that is no content line is left out, and `notes` says so.
 pub fn lines<'x>(text: &'x str, notes: &mut Vec<String>) -> Result<Vec<Line<'x>>, Unreadable> {
+    Ok(numbered_lines(text, notes)?.into_iter().map(|(_, line)| line).collect())
+}
+
+/// The same, each with its number in the text, from 0.
+pub fn numbered_lines<'x>(
+    text: &'x str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(usize, Line<'x>)>, Unreadable> {
     let mut open: Vec<Open<'x>> = Vec::new();
     let mut lines = Vec::new();
     let mut components = 0;
@@ -91,7 +99,7 @@ pub fn lines<'x>(text: &'x str, notes: &mut Vec<String>) -> Result<Vec<Line<'x>>
                 return Err(Unreadable::new(format!("more than {ATTACHMENTS_MAX} attachments")));
             }
         }
-        lines.push(line);
+        lines.push((at, line));
     }
     match open.last() {
         Some(open) => Err(Unreadable::new(format!("it ends within {}", shown(open.name)))),

@@ -4,6 +4,8 @@
 //! is sent for. Nothing here decides what is done about it, knows Graph, or fetches a URL.
 
 mod caps;
+mod component;
+mod fold;
 mod grammar;
 mod moment;
 mod occurrence;
@@ -24,7 +26,10 @@ use serde::{Deserialize, Serialize};
 use crate::account::Address;
 
 pub use caps::{ATTENDEES_MAX, COMPONENTS_MAX, LINE_OCTETS_MAX, NESTING_MAX, OCTETS_MAX};
-pub use read::{Object, read, read_as};
+pub use component::{Component, Property, Unfolded};
+pub use fold::fold;
+pub use read::{Object, Vevent, read, read_as};
+pub use unfold::Line;
 
 /// Why an object is of no use, in words for the decision log. Holds no text from outside that is longer
 /// than a line, and no control character.

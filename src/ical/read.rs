@@ -33,8 +33,20 @@ pub struct Object {
     pub method: Option<Method>,
     /// One for each UID, in the order of the object; never empty.
     pub events: Vec<Event>,
+    /// Its VEVENTs, in order.
+    pub vevents: Vec<Vevent>,
     /// What was left out, in words for the decision log; no line of it is longer than 200 characters.
     pub notes: Vec<String>,
+}
+
+/// Where one VEVENT of an object has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vevent {
+    /// Which of the events.
+    pub event: usize,
+    /// Which of its overrides; `None`: the master. Where two VEVENTs describe the same, the newer is kept
+    /// there.
+    pub overridden: Option<usize>,
 }
 
 /// Reads a calendar object: at most [`OCTETS_MAX`] octets, one VCALENDAR, at least one VEVENT.
@@ -71,9 +83,9 @@ pub fn read_as(octets: &[u8], declared: Option<Method>) -> Result<Object, Unread
             })?)
         }
     };
-    let events = events(&calendar, root, method, octets, &mut notes)?;
+    let (events, vevents) = events(&calendar, root, method, octets, &mut notes)?;
     notes.truncate(NOTES_MAX);
-    Ok(Object { method, events, notes })
+    Ok(Object { method, events, vevents, notes })
 }
 
 /// Holds the values of each VEVENT to their grammar. Of the other components nothing is used whose
@@ -122,7 +134,7 @@ fn events(
     method: Option<Method>,
     octets: &[u8],
     notes: &mut Vec<String>,
-) -> Result<Vec<Event>, Unreadable> {
+) -> Result<(Vec<Event>, Vec<Vevent>), Unreadable> {
     let parts = || root.component_ids.iter().filter_map(|id| calendar.component_by_id(*id));
     let vevents = || parts().filter(|part| part.component_type == Component::VEvent);
     if vevents().next().is_none() {
@@ -142,6 +154,7 @@ fn events(
 
     let octets: Arc<[u8]> = Arc::from(octets);
     let mut events: Vec<Event> = Vec::new();
+    let mut vevents_at = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
     for vevent in vevents() {
         let uid = uid(vevent)?;
@@ -155,12 +168,16 @@ fn events(
             events.push(Event { uid, master: None, overrides: Vec::new(), octets });
         }
         let Some(event) = events.get_mut(index) else { continue };
-        match named {
-            None => keep_newer(&mut event.master, read, notes),
-            Some(named) => keep_override(&mut event.overrides, named, read, notes),
-        }
+        let overridden = match named {
+            None => {
+                keep_newer(&mut event.master, read, notes);
+                None
+            }
+            Some(named) => Some(keep_override(&mut event.overrides, named, read, notes)),
+        };
+        vevents_at.push(Vevent { event: index, overridden });
     }
-    Ok(events)
+    Ok((events, vevents_at))
 }
 
 fn zones<'c>(
@@ -225,19 +242,21 @@ fn keep_newer(kept: &mut Option<Occurrence>, read: Occurrence, notes: &mut Vec<S
     }
 }
 
+/// Its place among the overrides.
 fn keep_override(
     overrides: &mut Vec<Override>,
     (recurrence_id, and_future): (super::Moment, bool),
     read: Occurrence,
     notes: &mut Vec<String>,
-) {
+) -> usize {
     let at = moment::instant(&recurrence_id);
-    let known = overrides.iter_mut().find(|known| {
+    let place = overrides.iter().position(|known| {
         let same_kind =
             std::mem::discriminant(&known.recurrence_id) == std::mem::discriminant(&recurrence_id);
         same_kind && moment::instant(&known.recurrence_id) == at
     });
-    match known {
+    let place = place.unwrap_or(overrides.len());
+    match overrides.get_mut(place) {
         None => overrides.push(Override { recurrence_id, and_future, occurrence: read }),
         Some(known) => {
             note_twice(&known.occurrence, &read, notes);
@@ -246,6 +265,7 @@ fn keep_override(
             }
         }
     }
+    place
 }
 
 fn note_twice(first: &Occurrence, second: &Occurrence, notes: &mut Vec<String>) {

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One content line: `name *(";" param) ":" value`, unfolded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'x> {
@@ -51,6 +53,34 @@ impl<'x> Line<'x> {
             })
         })
     }
+
+    /// Its parameters in order: name, and value as given, quotes and all.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'x str, &'x str)> {
+        let mut rest = self.params;
+        std::iter::from_fn(move || {
+            loop {
+                rest = rest.strip_prefix(';')?;
+                let mut quoted = false;
+                let end = rest.find(|c| {
+                    quoted ^= c == '"';
+                    c == ';' && !quoted
+                });
+                let (param, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+                rest = after;
+                // Quirk(hand-made): a semicolon too many.
+                if !param.trim().is_empty() {
+                    let (name, value) = param.split_once('=').unwrap_or((param, ""));
+                    return Some((name.trim(), value.trim()));
+                }
+            }
+        })
+    }
+
+    /// The first parameter of a name, without its quotes.
+    pub fn parameter(&self, name: &str) -> Option<&'x str> {
+        let (_, value) = self.parameters().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        Some(value.trim_matches('"'))
+    }
 }
 
 /// The object as text with one content line per `\n`, folds and a byte order mark removed.
@@ -58,7 +88,12 @@ impl<'x> Line<'x> {
 /// Line ends may be CRLF, LF or CR. What is not UTF-8 is taken for windows-1252, which is what the
 /// tools that do not know of charsets write.
 pub fn unfold(octets: &[u8]) -> String {
-    let mut rest = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets);
+    unfold_placed(octets, |_| {})
+}
+
+/// The same; `line_ends` hears of every `\n` in the text, in order: where the octets go on after it.
+pub fn unfold_placed(octets: &[u8], mut line_ends: impl FnMut(usize)) -> String {
+    let mut rest = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
     let mut text = Vec::with_capacity(rest.len());
     // Where the content line at hand begins in `text`.
     let mut line_at = 0;
@@ -73,6 +108,7 @@ pub fn unfold(octets: &[u8]) -> String {
         } else {
             text.push(b'\n');
             line_at = text.len();
+            line_ends(octets.len() - rest.len());
         }
     }
     text.extend_from_slice(rest);
@@ -149,6 +185,13 @@ mod tests {
             (";CN=\"a:b\";RSVP=TRUE", "mailto:x@contoso.example")
         );
         assert!(line.has_param("rsvp", "true"));
+        let params: Vec<_> = line.parameters().collect();
+        assert_eq!(params, [("CN", "\"a:b\""), ("RSVP", "TRUE")]);
+        assert_eq!(line.parameter("cn"), Some("a:b"));
+        assert_eq!(line.parameter("ROLE"), None);
+        let line = Line::parse("A;;x=\";=:\";b;C=1,\"2\":d").unwrap();
+        let params: Vec<_> = line.parameters().collect();
+        assert_eq!(params, [("x", "\";=:\""), ("b", ""), ("C", "1,\"2\"")]);
         assert_eq!(Line::parse("just text"), None);
         assert_eq!(Line::parse("two words: text"), None);
         assert_eq!(Line::parse("A;B=\"c:d"), None);

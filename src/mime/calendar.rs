@@ -235,7 +235,7 @@ fn one_event(
 ) -> Result<(Method, Event), Unfit> {
     let unreadable = |why: &str| Unfit::Unreadable(why.to_owned());
     let declared = part.content_type().and_then(|c| c.attribute("method")).and_then(Method::parse);
-    let Object { method, events, notes: object_notes } =
+    let Object { method, events, notes: object_notes, .. } =
         ical::read_as(&calendar_octets(mail, part), declared)
             .map_err(|why| Unfit::Unreadable(why.why))?;
     notes.extend(object_notes);
