@@ -40,12 +40,13 @@ const PURE_FILES: [&str; 11] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("caldav", &[]),
     ("graph", &[]),
     ("entra", &[]),
     ("store", &[]),
-    ("smtp", &["login", "store"]),
+    ("smtp", &["listen", "login", "store"]),
+    ("listen", &[]),
     ("login", &["store"]),
     ("tls", &[]),
     ("access", &["entra", "graph", "store"]),
