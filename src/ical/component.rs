@@ -51,6 +51,23 @@ impl Unfolded {
         Unfolded { text, places }
     }
 
+    /// The most ATTENDEE lines that one component has.
+    pub fn attendees_max(&self) -> usize {
+        let mut open = vec![0];
+        let mut most = 0;
+        for line in self.text.lines().filter_map(|line| Line::parse(line.trim_start())) {
+            if line.is("BEGIN") {
+                open.push(0);
+            } else if line.is("END") {
+                open.pop();
+            } else if let Some(count) = open.last_mut().filter(|_| line.is("ATTENDEE")) {
+                *count += 1;
+                most = most.max(*count);
+            }
+        }
+        most
+    }
+
     /// The one VCALENDAR in it, under the limits that [`super::read`] has.
     pub fn calendar(&self) -> Result<Component<'_>, Unreadable> {
         let lines = caps::numbered_lines(&self.text, &mut Vec::new())?;

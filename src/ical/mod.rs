@@ -5,6 +5,7 @@
 
 mod caps;
 mod component;
+pub mod edit;
 mod fold;
 mod grammar;
 mod moment;
@@ -28,8 +29,9 @@ use crate::account::Address;
 pub use caps::{ATTENDEES_MAX, COMPONENTS_MAX, LINE_OCTETS_MAX, NESTING_MAX, OCTETS_MAX};
 pub use component::{Component, Property, Unfolded};
 pub use fold::fold;
-pub use read::{Object, Vevent, read, read_as};
+pub use read::{Object, Vevent, read, read_as, time_zone};
 pub use unfold::Line;
+pub use zone::by_name as time_zone_named;
 
 /// Why an object is of no use, in words for the decision log. Holds no text from outside that is longer
 /// than a line, and no control character.

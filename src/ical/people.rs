@@ -11,7 +11,7 @@ use calcard::icalendar::{
 };
 
 use super::caps::{NOTES_MAX, shown};
-use super::unfold::clean;
+use super::unfold::{Line, clean};
 use super::{Attendee, PartStat, Role, ScheduleAgent};
 use crate::account::Address;
 
@@ -132,6 +132,11 @@ fn address(entry: &ICalendarEntry) -> Option<Address> {
         let email = entry.params.iter().find(|param| param.name == Parameter::Email)?;
         mailbox(email.value.as_text()?)
     })
+}
+
+/// The mailbox of an ATTENDEE or ORGANIZER as it stands there.
+pub fn mailbox_of(line: &Line<'_>) -> Option<Address> {
+    mailbox(line.value).or_else(|| mailbox(line.parameter("EMAIL")?))
 }
 
 fn mailbox(value: &str) -> Option<Address> {

@@ -14,6 +14,7 @@ use calcard::icalendar::{
 };
 use calcard::{Entry, Parser};
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::caps::{NOTES_MAX, OCTETS_MAX, shown};
 use super::occurrence::{self, Context};
@@ -86,6 +87,29 @@ pub fn read_as(octets: &[u8], declared: Option<Method>) -> Result<Object, Unread
     let (events, vevents) = events(&calendar, root, method, octets, &mut notes)?;
     notes.truncate(NOTES_MAX);
     Ok(Object { method, events, vevents, notes })
+}
+
+/// The zone of an object that is nothing but one VTIMEZONE (RFC 4791 §5.2.2, §9.8), as far as it matters
+/// between two local times.
+pub fn time_zone(octets: &[u8], from: DateTime, to: DateTime) -> Result<TimeZone, Unreadable> {
+    if octets.len() > OCTETS_MAX {
+        return Err(Unreadable::new(format!("it is larger than {OCTETS_MAX} octets")));
+    }
+    let text = unfold(octets);
+    let calendar = parse(&caps::lines(&text, &mut Vec::new())?)?;
+    let root = calendar.components.first().ok_or_else(|| Unreadable::new("it is empty"))?;
+    let mut zones = root
+        .component_ids
+        .iter()
+        .filter_map(|id| calendar.component_by_id(*id))
+        .filter(|part| part.component_type == Component::VTimezone)
+        .filter_map(|part| Definition::read(&calendar, part));
+    let (Some(definition), None) = (zones.next(), zones.next()) else {
+        return Err(Unreadable::new("it does not hold one VTIMEZONE"));
+    };
+    let tzid = definition.0.clone();
+    let span = Span { from: from.min(to), to: to.max(from) };
+    Ok(Zones::look_up([tzid.as_str()].into_iter(), &[definition], span).get(&tzid)?.rules)
 }
 
 /// Holds the values of each VEVENT to their grammar. Of the other components nothing is used whose
@@ -277,4 +301,28 @@ fn note_twice(first: &Occurrence, second: &Occurrence, notes: &mut Vec<String>) 
 /// RFC 5546 §2.1.5: SEQUENCE, then DTSTAMP. On a tie the later one in the object.
 fn is_newer(a: &Occurrence, than: &Occurrence) -> bool {
     (a.sequence, a.dtstamp) >= (than.sequence, than.dtstamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_alone_is_known_by_its_name_or_its_rules() {
+        let of = |lines: &str| {
+            let text = format!("BEGIN:VCALENDAR\n{lines}END:VCALENDAR\n");
+            let at = |text: &str| text.parse().unwrap();
+            let zone = time_zone(text.as_bytes(), at("2026-01-01T00:00"), at("2027-01-01T00:00"));
+            zone.map(|zone| zone.iana_name().map(str::to_owned))
+        };
+        let tokyo = "BEGIN:VTIMEZONE\nTZID:@\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
+                     TZOFFSETFROM:+0900\nTZOFFSETTO:+0900\nEND:STANDARD\nEND:VTIMEZONE\n";
+        assert_eq!(of(&tokyo.replace('@', "Asia/Seoul")), Ok(Some("Asia/Seoul".to_owned())));
+        assert_eq!(of(&tokyo.replace('@', "Our office")), Ok(Some("Asia/Tokyo".to_owned())));
+        let nowhere = tokyo.replace("+0900", "+0917");
+        assert!(of(&nowhere).is_err());
+        assert!(of(&tokyo.repeat(2)).is_err());
+        assert!(of("").is_err());
+        assert!(of("BEGIN:VTIMEZONE\nEND:VTIMEZONE\n").is_err());
+    }
 }

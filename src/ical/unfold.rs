@@ -56,23 +56,26 @@ impl<'x> Line<'x> {
 
     /// Its parameters in order: name, and value as given, quotes and all.
     pub fn parameters(&self) -> impl Iterator<Item = (&'x str, &'x str)> {
+        // Quirk(hand-made): a semicolon too many.
+        self.raw_parameters().filter(|param| !param.trim().is_empty()).map(|param| {
+            let (name, value) = param.split_once('=').unwrap_or((param, ""));
+            (name.trim(), value.trim())
+        })
+    }
+
+    /// What stands after each semicolon. A semicolon in double quotes is part of a value.
+    pub fn raw_parameters(&self) -> impl Iterator<Item = &'x str> {
         let mut rest = self.params;
         std::iter::from_fn(move || {
-            loop {
-                rest = rest.strip_prefix(';')?;
-                let mut quoted = false;
-                let end = rest.find(|c| {
-                    quoted ^= c == '"';
-                    c == ';' && !quoted
-                });
-                let (param, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-                rest = after;
-                // Quirk(hand-made): a semicolon too many.
-                if !param.trim().is_empty() {
-                    let (name, value) = param.split_once('=').unwrap_or((param, ""));
-                    return Some((name.trim(), value.trim()));
-                }
-            }
+            rest = rest.strip_prefix(';')?;
+            let mut quoted = false;
+            let end = rest.find(|c| {
+                quoted ^= c == '"';
+                c == ';' && !quoted
+            });
+            let (param, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+            rest = after;
+            Some(param)
         })
     }
 
@@ -92,7 +95,12 @@ pub fn unfold(octets: &[u8]) -> String {
 }
 
 /// The same; `line_ends` hears of every `\n` in the text, in order: where the octets go on after it.
-pub fn unfold_placed(octets: &[u8], mut line_ends: impl FnMut(usize)) -> String {
+pub fn unfold_placed(octets: &[u8], line_ends: impl FnMut(usize)) -> String {
+    String::from_utf8(unfolded(octets, line_ends))
+        .unwrap_or_else(|error| windows_1252(error.as_bytes()).into_owned())
+}
+
+fn unfolded(octets: &[u8], mut line_ends: impl FnMut(usize)) -> Vec<u8> {
     let mut rest = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
     let mut text = Vec::with_capacity(rest.len());
     // Where the content line at hand begins in `text`.
@@ -112,7 +120,7 @@ pub fn unfold_placed(octets: &[u8], mut line_ends: impl FnMut(usize)) -> String 
         }
     }
     text.extend_from_slice(rest);
-    String::from_utf8(text).unwrap_or_else(|error| windows_1252(error.as_bytes()).into_owned())
+    text
 }
 
 /// Quirk(windows-scripts): CR CR LF, from a text-mode file that already held CR LF.
@@ -132,6 +140,15 @@ fn ends_softly(line: &[u8]) -> bool {
         && line
             .get(..line.len().min(200))
             .is_some_and(|head| head.windows(MARK.len()).any(|w| w.eq_ignore_ascii_case(MARK)))
+}
+
+/// The object in UTF-8: as it is, unless it is taken for windows-1252.
+pub fn utf_8(octets: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(octets).is_ok() || std::str::from_utf8(&unfolded(octets, |_| {})).is_ok()
+    {
+        return Cow::Borrowed(octets);
+    }
+    Cow::Owned(windows_1252(octets).into_owned().into_bytes())
 }
 
 fn windows_1252(octets: &[u8]) -> Cow<'_, str> {
@@ -175,6 +192,16 @@ mod tests {
     #[test]
     fn what_is_not_utf_8_is_windows_1252() {
         assert_eq!(unfold(b"SUMMARY:Gespr\xe4ch \x80"), "SUMMARY:Gespräch €");
+    }
+
+    #[test]
+    fn an_object_is_put_in_utf_8_only_where_it_is_not() {
+        assert_eq!(
+            &*utf_8(b"SUMMARY:Gespr\xe4ch \x80\r\n"),
+            "SUMMARY:Gespr\u{e4}ch \u{20ac}\r\n".as_bytes()
+        );
+        let split = b"SUMMARY:Caf\xc3\r\n \xa9\r\n";
+        assert_eq!(&*utf_8(split), split);
     }
 
     #[test]
