@@ -204,7 +204,8 @@ fn site(
     hostname: &str,
     stop: &CancellationToken,
 ) -> Site {
-    let hosts: Vec<String> = config.caldav.hosts.iter().map(|host| host.get_ref().clone()).collect();
+    let hosts: Vec<String> =
+        config.caldav.hosts.iter().map(|host| host.get_ref().clone()).collect();
     let zoned = config.account.iter().filter_map(|(login, own)| {
         let zone = own.time_zone.as_ref()?;
         Some((login.key(), zone.0.clone()))
@@ -226,7 +227,8 @@ fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
         ("smtp.implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
         ("smtp.clear", Kind::Starttls, true, &clear),
     ] {
-        listeners.extend(bind(key, addresses, |address| Listener::bind(address, kind, clear_auth))?);
+        listeners
+            .extend(bind(key, addresses, |address| Listener::bind(address, kind, clear_auth))?);
     }
     Ok(listeners)
 }

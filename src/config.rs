@@ -481,7 +481,10 @@ mod tests {
             ("[smtp]\nwait = \"61s\"\n", "\"60s\""),
             ("[smtp]\nwait = \"-1s\"\n", "\"60s\""),
             ("[caldav]\nwait = \"2m\"\n", "caldav.wait"),
-            ("[caldav]\nhosts = [\"http://calendar.contoso.example/\"]\n", "calendar.contoso.example"),
+            (
+                "[caldav]\nhosts = [\"http://calendar.contoso.example/\"]\n",
+                "calendar.contoso.example",
+            ),
             ("[report]\ncommand = [\"logger\"]\n", "full path"),
             ("[report]\ncommand = \"/usr/bin/logger -t postbridge\"\n", "sequence"),
         ] {

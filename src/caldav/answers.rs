@@ -19,7 +19,8 @@ pub fn kept<'o>(account: &Account, event: &'o Event, before: &Event) -> Cow<'o, 
             if account.may_send_as(&attendee.address) {
                 continue;
             }
-            let known = was.attendees.iter().find(|one| one.address.same_mailbox(&attendee.address));
+            let known =
+                was.attendees.iter().find(|one| one.address.same_mailbox(&attendee.address));
             let Some(known) = known.filter(|known| known.partstat != attendee.partstat) else {
                 continue;
             };
@@ -86,12 +87,22 @@ mod tests {
 
     #[test]
     fn answers_that_a_client_had_not_seen_stay() {
-        let before = event(&[attendee("ACCEPTED", "alex"), attendee("DECLINED", "adele")].concat(), None);
-        let sent = [attendee("NEEDS-ACTION", "alex"), attendee("ACCEPTED", "adele"), attendee("NEEDS-ACTION", "kim")];
+        let before =
+            event(&[attendee("ACCEPTED", "alex"), attendee("DECLINED", "adele")].concat(), None);
+        let sent = [
+            attendee("NEEDS-ACTION", "alex"),
+            attendee("ACCEPTED", "adele"),
+            attendee("NEEDS-ACTION", "kim"),
+        ];
         let sent = event(&sent.concat(), Some(&attendee("NEEDS-ACTION", "alex")));
         let kept = kept(&account(), &sent, &before).into_owned();
         let expected = event(
-            &[attendee("ACCEPTED", "alex"), attendee("ACCEPTED", "adele"), attendee("NEEDS-ACTION", "kim")].concat(),
+            &[
+                attendee("ACCEPTED", "alex"),
+                attendee("ACCEPTED", "adele"),
+                attendee("NEEDS-ACTION", "kim"),
+            ]
+            .concat(),
             Some(&attendee("ACCEPTED", "alex")),
         );
         assert_eq!(String::from_utf8(kept).unwrap(), String::from_utf8_lossy(&expected.octets));

@@ -168,7 +168,8 @@ impl Site {
             None => sent.to_vec(),
         };
         let as_sent = octets == sent;
-        let change = Change::Put { uid: read.event.uid.clone(), octets: octets.clone(), span: read.span };
+        let change =
+            Change::Put { uid: read.event.uid.clone(), octets: octets.clone(), span: read.span };
         let seen = before.map(|before| before.etag);
         let allows = {
             let (conditions, uid) = (conditions.clone(), read.event.uid.clone());
@@ -390,16 +391,19 @@ fn refusal(asked: &Asked, refused: Refused<Stands>) -> Answer {
         Refused::Precondition(Stands::OtherUid) => {
             answer::condition(&Condition::NoUidConflict(None))
         }
-        Refused::Precondition(Stands::Otherwise | Stands::Meanwhile) => {
-            answer::words(StatusCode::PRECONDITION_FAILED, "The object is not what you take it for.")
-        }
+        Refused::Precondition(Stands::Otherwise | Stands::Meanwhile) => answer::words(
+            StatusCode::PRECONDITION_FAILED,
+            "The object is not what you take it for.",
+        ),
         Refused::UidElsewhere { calendar, name } => {
             let login = asked.login();
             let href = Place::Object { login, calendar, object: name }.to_string();
             answer::condition(&Condition::NoUidConflict(Some(href)))
         }
         // RFC 4918 §9.7.1: the parent has to be made first.
-        Refused::NoSuchCalendar => answer::words(StatusCode::CONFLICT, "There is no such calendar."),
+        Refused::NoSuchCalendar => {
+            answer::words(StatusCode::CONFLICT, "There is no such calendar.")
+        }
         Refused::NoSuchObject => not_found(),
     }
 }

@@ -1,7 +1,7 @@
 //! CalDAV (RFC 4791, RFC 6638): a calendar client's requests and our answers.
 //!
 //! What only computes is in files of its own, and `tests/house.rs` holds them to it: URLs ([`href`]),
-//! request headers and bodies ([`header`], [`xml`], [`request`], [`report`]), answers ([`markup`],
+//! request headers and bodies ([`header`], [`xml`], [`request`], [`report`], [`outbox`]), answers ([`markup`],
 //! [`multistatus`], [`condition`]), what an object must be to be kept
 //! ([`object`]), what is put into it ([`answers`]) and spooled for it ([`spooled`]), what is asked of the
 //! objects that are kept ([`kept`], [`range`], [`filter`]) and what is given of them ([`calendar_data`],
@@ -11,6 +11,7 @@
 mod answer;
 pub mod answers;
 mod body;
+mod busy;
 pub mod calendar_data;
 mod change;
 mod clock;
@@ -28,13 +29,18 @@ pub mod markup;
 pub mod multistatus;
 pub mod names;
 pub mod object;
+pub mod outbox;
+mod principals;
 mod property;
 mod propfind;
+mod query;
 pub mod range;
+mod refuse;
 pub mod report;
 pub mod request;
 mod retrieve;
 pub mod server;
 pub mod site;
 pub mod spooled;
+mod sync;
 pub mod xml;

@@ -65,7 +65,9 @@ impl Name {
         };
         let is_name = |text: &str| {
             !text.is_empty()
-                && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+                && text
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
         };
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let fits = match address {

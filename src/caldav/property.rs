@@ -173,11 +173,9 @@ impl<'r> Resource<'r> {
             Resource::Calendar(calendar) => {
                 Place::Calendar { login, calendar: calendar.name.clone() }
             }
-            Resource::Object(calendar, tags) => Place::Object {
-                login,
-                calendar: calendar.name.clone(),
-                object: tags.name.clone(),
-            },
+            Resource::Object(calendar, tags) => {
+                Place::Object { login, calendar: calendar.name.clone(), object: tags.name.clone() }
+            }
         }
     }
 
@@ -253,6 +251,10 @@ impl<'r> Resource<'r> {
             properties.put_fragment(&fragment);
             return true;
         }
+        if let Some(place) = self.leads_to(asked, name) {
+            properties.put_href(name, place);
+            return true;
+        }
         match name.namespace() {
             Namespace::Dav => self.put_dav(asked, name, properties),
             Namespace::CalDav => self.put_caldav(asked, name, properties),
@@ -261,9 +263,29 @@ impl<'r> Resource<'r> {
         }
     }
 
-    fn put_dav(self, asked: &Asked, name: &Name, properties: &mut Properties) -> bool {
+    /// Where a property leads whose value is one href.
+    pub(super) fn leads_to(self, asked: &Asked, name: &Name) -> Option<Place> {
         let login = asked.login();
-        let principal = Place::Principal { login };
+        let is = |known: Name| *name == known;
+        Some(match self {
+            _ if is(Name::dav("current-user-principal")) => Place::Principal { login },
+            _ if is(Name::dav("principal-collection-set")) => Place::Dav,
+            Resource::Root | Resource::Dav => return None,
+            _ if is(Name::dav("owner")) => Place::Principal { login },
+            Resource::Principal if is(Name::dav("principal-URL")) => Place::Principal { login },
+            Resource::Principal if is(Name::caldav("calendar-home-set")) => Place::Home { login },
+            Resource::Principal if is(Name::caldav("schedule-inbox-URL")) => Place::Inbox { login },
+            Resource::Principal if is(Name::caldav("schedule-outbox-URL")) => {
+                Place::Outbox { login }
+            }
+            Resource::Inbox if is(Name::caldav("schedule-default-calendar-URL")) => {
+                Place::Calendar { login, calendar: DEFAULT.to_owned() }
+            }
+            _ => return None,
+        })
+    }
+
+    fn put_dav(self, asked: &Asked, name: &Name, properties: &mut Properties) -> bool {
         match (name.local(), self) {
             ("resourcetype", _) => {
                 properties.put(name, |writer| {
@@ -274,11 +296,6 @@ impl<'r> Resource<'r> {
                 properties.put_text(name, asked.account.address.as_str());
             }
             ("displayname", Resource::Calendar(_)) => properties.put_text(name, "Calendar"),
-            ("current-user-principal", _) => properties.put_href(name, principal),
-            ("principal-collection-set", _) => properties.put_href(name, Place::Dav),
-            ("owner", Resource::Root | Resource::Dav) => return false,
-            ("owner", _) => properties.put_href(name, principal),
-            ("principal-URL", Resource::Principal) => properties.put_href(name, principal),
             ("current-user-privilege-set", _) => properties.put(name, |writer| {
                 for privilege in self.privileges(asked) {
                     writer.element(&Name::dav("privilege"), |writer| writer.empty(&privilege));
@@ -311,11 +328,7 @@ impl<'r> Resource<'r> {
     }
 
     fn put_caldav(self, asked: &Asked, name: &Name, properties: &mut Properties) -> bool {
-        let login = || asked.login();
         match (name.local(), self) {
-            ("calendar-home-set", Resource::Principal) => {
-                properties.put_href(name, Place::Home { login: login() });
-            }
             ("calendar-user-address-set", Resource::Principal) => properties.put(name, |writer| {
                 let account = &asked.account;
                 for address in std::iter::once(&account.address).chain(&account.aliases) {
@@ -324,16 +337,6 @@ impl<'r> Resource<'r> {
             }),
             ("calendar-user-type", Resource::Principal) => {
                 properties.put_text(name, "INDIVIDUAL");
-            }
-            ("schedule-inbox-URL", Resource::Principal) => {
-                properties.put_href(name, Place::Inbox { login: login() });
-            }
-            ("schedule-outbox-URL", Resource::Principal) => {
-                properties.put_href(name, Place::Outbox { login: login() });
-            }
-            ("schedule-default-calendar-URL", Resource::Inbox) => {
-                let calendar = DEFAULT.to_owned();
-                properties.put_href(name, Place::Calendar { login: login(), calendar });
             }
             ("schedule-calendar-transp", Resource::Calendar(_)) => {
                 properties.put(name, |writer| writer.empty(&Name::caldav("opaque")));
@@ -396,14 +399,12 @@ impl<'r> Resource<'r> {
 
     /// RFC 3744 §5.4, RFC 4791 §6.1.1, RFC 6638 §6.
     fn privileges(self, asked: &Asked) -> Vec<Name> {
-        let mut privileges =
-            vec![Name::dav("read"), Name::dav("read-current-user-privilege-set")];
+        let mut privileges = vec![Name::dav("read"), Name::dav("read-current-user-privilege-set")];
         match self {
             Resource::Calendar(_) | Resource::Object(..) => {
                 privileges.push(Name::caldav("read-free-busy"));
                 if asked.may_write() {
-                    let write =
-                        ["write", "write-properties", "write-content", "bind", "unbind"];
+                    let write = ["write", "write-properties", "write-content", "bind", "unbind"];
                     privileges.extend(write.map(Name::dav));
                 }
             }

@@ -35,8 +35,8 @@ impl Site {
             Err(refusal) => return Ok(refused(&refusal).into()),
         };
         reply.minimal = asked.preferences.minimal;
-        let with_root = !(depth.without_root || asked.preferences.without_root)
-            || depth.depth == Depth::Zero;
+        let with_root =
+            !(depth.without_root || asked.preferences.without_root) || depth.depth == Depth::Zero;
         let mut multistatus = Multistatus::begin();
         let tell = |resource: Resource<'_>, multistatus: &mut Multistatus| {
             multistatus.respond(resource.place(asked), |properties| {
@@ -56,12 +56,8 @@ impl Site {
                 }
                 let mut after = String::new();
                 loop {
-                    let page = self.store.object_tags(
-                        asked.account.id,
-                        &calendar.name,
-                        &after,
-                        PAGE,
-                    );
+                    let page =
+                        self.store.object_tags(asked.account.id, &calendar.name, &after, PAGE);
                     let page = page.await?;
                     for tags in &page {
                         tell(Resource::Object(&calendar, tags), &mut multistatus);
@@ -265,5 +261,8 @@ fn as_kept(changes: &[Change]) -> (Vec<DeadProperty>, Vec<(String, String)>) {
 fn octets_after(calendar: &Calendar, set: &[DeadProperty]) -> usize {
     let same = |one: &&DeadProperty| set.iter().any(|new| new.0 == one.0 && new.1 == one.1);
     let stays = calendar.properties.iter().filter(|one| !same(one));
-    stays.chain(set).map(|(namespace, local, value)| namespace.len() + local.len() + value.len()).sum()
+    stays
+        .chain(set)
+        .map(|(namespace, local, value)| namespace.len() + local.len() + value.len())
+        .sum()
 }

@@ -13,8 +13,8 @@ use super::body::Body;
 use super::discovery;
 use super::header::Precondition;
 use super::href::Place;
-use super::propfind::bad_header;
 use super::property::{content_type, http_date};
+use super::propfind::bad_header;
 use super::site::{Asked, Site, not_found};
 use crate::store::calendar::{Object, Place as At};
 
@@ -54,7 +54,8 @@ fn conditional(asked: &Asked, object: Object) -> Answer {
         }
         _ => {}
     }
-    let none_matches = asked.header(&IF_NONE_MATCH).map(|value| Precondition::if_none_match(&value));
+    let none_matches =
+        asked.header(&IF_NONE_MATCH).map(|value| Precondition::if_none_match(&value));
     match none_matches {
         Some(Err(bad)) => bad_header(&bad),
         Some(Ok(none)) if !none.holds(tag) => {

@@ -159,7 +159,12 @@ impl Site {
         Site { wait, ..self }
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>, caller: Caller, mut reply: Reply) {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+        mut reply: Reply,
+    ) {
         let (parts, body) = request.into_parts();
         // RFC 9110 §10.1.1: who waits to be told to send it is told by the answer that it is not wanted.
         let mut body = Arrives { body, settled: parts.headers.contains_key(EXPECT) };
@@ -231,16 +236,20 @@ impl Site {
             Ok(room) => room,
             Err(refusal) => return Ok(refusal.into()),
         };
-        self.dispatch(&asked, reply).await
+        self.dispatch(&Arc::new(asked), reply).await
     }
 
-    async fn dispatch(&self, asked: &Asked, reply: &mut Reply) -> Result<Done, Broken> {
+    async fn dispatch(&self, asked: &Arc<Asked>, reply: &mut Reply) -> Result<Done, Broken> {
         match asked.method.as_str() {
             "OPTIONS" => Ok(discovery::options(asked).into()),
             "GET" | "HEAD" => Ok(self.get(asked).await?.into()),
             "PUT" => Box::pin(self.put(asked, reply)).await,
             "DELETE" => Box::pin(self.delete(asked, reply)).await,
             "PROPFIND" => self.propfind(asked, reply).await,
+            "REPORT" => Box::pin(self.report(asked, reply)).await,
+            "POST" => Ok(self.free_busy_of(asked).await?.into()),
+            "MKCALENDAR" | "MKCOL" => Ok(self.make(asked).await?.into()),
+            "COPY" | "MOVE" => Ok(self.copy(asked).await?.into()),
             "PROPPATCH" => self.proppatch(asked, reply).await,
             _ => Ok(not_allowed(asked).into()),
         }
@@ -254,8 +263,13 @@ impl Site {
         if hosts.next().is_some() {
             return Err(answer::words(StatusCode::BAD_REQUEST, "There is more than one Host."));
         }
-        let said: Vec<&str> =
-            parts.uri.authority().map(|authority| authority.as_str()).into_iter().chain(host).collect();
+        let said: Vec<&str> = parts
+            .uri
+            .authority()
+            .map(|authority| authority.as_str())
+            .into_iter()
+            .chain(host)
+            .collect();
         if said.is_empty() {
             return Err(answer::words(StatusCode::BAD_REQUEST, "There is no Host."));
         }
@@ -371,7 +385,8 @@ impl Arrives {
     async fn piece(&mut self, until: Instant) -> Result<Option<Bytes>, Unread> {
         loop {
             let body = &mut self.body;
-            let frame = std::future::poll_fn(|context| std::pin::pin!(&mut *body).poll_frame(context));
+            let frame =
+                std::future::poll_fn(|context| std::pin::pin!(&mut *body).poll_frame(context));
             match timeout_at(until, frame).await {
                 Err(_) => return Err(Unread::TooSlow),
                 Ok(None) => {

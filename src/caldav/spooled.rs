@@ -30,7 +30,8 @@ pub fn octets(event: Option<&Event>, object: &[u8]) -> Vec<u8> {
     let summary = event.and_then(|event| occurrences(event).next()).map(|one| one.summary.as_str());
     let summary = one_line(summary.unwrap_or_default());
     let mut octets =
-        format!("Subject: {summary}\r\nContent-Type: text/calendar; charset=utf-8\r\n\r\n").into_bytes();
+        format!("Subject: {summary}\r\nContent-Type: text/calendar; charset=utf-8\r\n\r\n")
+            .into_bytes();
     octets.extend_from_slice(object);
     octets
 }
@@ -43,7 +44,8 @@ pub fn occurrences(event: &Event) -> impl Iterator<Item = &Occurrence> {
 /// Without whatever could end a line or turn its direction.
 fn one_line(text: &str) -> String {
     let unfit = |c: &char| {
-        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let fit: String = text.chars().map(|c| if unfit(&c) { ' ' } else { c }).collect();
     fit.trim().chars().take(SUBJECT_CHARS_MAX).collect()
