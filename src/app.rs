@@ -18,8 +18,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
+use crate::caldav::names::Names;
+use crate::caldav::site::{Site, Zones};
+use crate::caldav::{limits::Limits as CalDavLimits, server as caldav};
 use crate::clock::Clock;
-use crate::config::{AccountSettings, Config, InvitePolicy, RecurrencePolicy, Smtp};
+use crate::config::{AccountSettings, Config, InvitePolicy, RecurrencePolicy};
 use crate::control::{self, Control};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
@@ -56,7 +59,7 @@ pub enum StartError {
     #[error("{0}")]
     Certificate(#[from] tls::TlsError),
     #[error(
-        "{address} cannot be listened on: {source}; another program may hold it, or set smtp.{key} to other addresses"
+        "{address} cannot be listened on: {source}; another program may hold it, or set {key} to other addresses"
     )]
     Port { address: SocketAddr, key: &'static str, source: std::io::Error },
     #[error("the control socket cannot be made: {0}")]
@@ -104,12 +107,15 @@ pub struct Running {
     pub control: Control,
     /// What the listeners are bound to; each with its kind.
     pub listening: Vec<(Kind, SocketAddr)>,
+    /// The same for calendars.
+    pub calendars: Vec<(caldav::Kind, SocketAddr)>,
     /// The file that clients are told to trust.
     pub certificates: tls::Files,
     /// Looks at Outlook by itself; may be asked to look at once.
     pub watch: Watch,
     stop: CancellationToken,
     sessions: JoinHandle<()>,
+    exchanges: JoinHandle<()>,
     worker: JoinHandle<()>,
     watching: JoinHandle<()>,
     commands: JoinHandle<()>,
@@ -124,7 +130,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartError> {
     let settings = preconditions(config)?;
     let smtp = &config.smtp;
-    let listeners = listen(smtp)?;
+    let listeners = listen(config)?;
+    let calendars = listen_for_calendars(config)?;
     let control = open_at(config, clock).await?;
     let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
     let certificates = match (&smtp.certificate, &smtp.key) {
@@ -138,6 +145,10 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
     let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
 
     let listening = listeners
+        .iter()
+        .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
+        .collect();
+    let calendars_at = calendars
         .iter()
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
         .collect();
@@ -167,12 +178,16 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
     let mut limits = smtp.limits.clone();
     limits.message_octets = *smtp.message_octets_max.get_ref();
     let logins = Logins::new(control.store.clone(), limits.logins());
+    let site = site(config, &control.store, logins.clone(), &hostname, &stop);
+    let calendar = caldav::Shared::new(site, CalDavLimits::default(), &server_tls);
     let shared = Shared::new(control.store.clone(), logins, limits, server_tls, &hostname);
     let shared = shared.waiting(smtp.wait());
     Ok(Running {
         listening,
+        calendars: calendars_at,
         certificates,
         sessions: tokio::spawn(server::serve(listeners, Arc::new(shared), stop.clone())),
+        exchanges: tokio::spawn(caldav::serve(calendars, Arc::new(calendar), stop.clone())),
         worker: tokio::spawn(worker.run(stop.clone())),
         watching: tokio::spawn(watch.clone().run(stop.clone())),
         watch,
@@ -188,6 +203,7 @@ impl Running {
         self.stop.cancel();
         let ended = async {
             let _ = self.sessions.await;
+            let _ = self.exchanges.await;
             let _ = self.worker.await;
             let _ = self.watching.await;
         };
@@ -217,24 +233,69 @@ fn invites(own: &AccountSettings) -> Invites {
     }
 }
 
-/// Binds all listeners. Clients that come now wait in the kernel until we are up.
-fn listen(smtp: &Smtp) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
+/// What answers for the calendars.
+fn site(
+    config: &Config,
+    store: &Store,
+    logins: Logins,
+    hostname: &str,
+    stop: &CancellationToken,
+) -> Site {
+    let hosts: Vec<String> =
+        config.caldav.hosts.iter().map(|host| host.get_ref().clone()).collect();
+    let zoned = config.account.iter().filter_map(|(login, own)| {
+        let zone = own.time_zone.as_ref()?;
+        Some((login.key(), zone.0.clone()))
+    });
+    let zones = Zones { by_login: zoned.collect(), others: None };
+    let names = Names::new(hostname, &hosts);
+    let site =
+        Site::new(store.clone(), logins, names, CalDavLimits::default(), zones, stop.clone());
+    site.waiting(config.caldav.wait())
+}
+
+/// Binds all listeners of SMTP. Clients that come now wait in the kernel until we are up.
+fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let smtp = &config.smtp;
     let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
+    let mut listeners = Vec::new();
     for (key, kind, clear_auth, addresses) in [
-        ("starttls", Kind::Starttls, false, &smtp.starttls),
-        ("implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
-        ("clear", Kind::Starttls, true, &clear),
+        ("smtp.starttls", Kind::Starttls, false, &smtp.starttls),
+        ("smtp.implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
+        ("smtp.clear", Kind::Starttls, true, &clear),
     ] {
-        for &address in addresses {
-            match Listener::bind(address, kind, clear_auth) {
-                Ok(listener) => listeners.push(listener),
-                // A machine without IPv6 has no [::1], and the default names it.
-                Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
-                    tracing::info!(%address, "this machine has no IPv6");
-                }
-                Err(source) => return Err(StartError::Port { address, key, source }),
+        listeners
+            .extend(bind(key, addresses, |address| Listener::bind(address, kind, clear_auth))?);
+    }
+    Ok(listeners)
+}
+
+/// The same for calendars.
+fn listen_for_calendars(config: &Config) -> Result<Vec<caldav::Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for (key, kind, addresses) in [
+        ("caldav.listen", caldav::Kind::Clear, &config.caldav.clear()),
+        ("caldav.tls", caldav::Kind::Tls, &config.caldav.tls),
+    ] {
+        listeners.extend(bind(key, addresses, |address| caldav::Listener::bind(address, kind))?);
+    }
+    Ok(listeners)
+}
+
+fn bind<L>(
+    key: &'static str,
+    addresses: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> std::io::Result<L>,
+) -> Result<Vec<L>, StartError> {
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        match bind(address) {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 has no [::1], and the default names it.
+            Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
+                tracing::info!(%address, "this machine has no IPv6");
             }
+            Err(source) => return Err(StartError::Port { address, key, source }),
         }
     }
     Ok(listeners)

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::account::Address;
+use crate::caldav::names;
 use crate::doubt::Patience;
 use crate::entra;
 use crate::smtp::limits::Limits;
@@ -36,6 +37,7 @@ pub struct Config {
     /// The app registration; needed for real mail, not for the demo.
     pub entra: Option<entra::Settings>,
     pub smtp: Smtp,
+    pub caldav: CalDav,
     pub spool: Spool,
     pub doubt: Doubt,
     pub report: Report,
@@ -65,7 +67,8 @@ pub struct Smtp {
     pub limits: Limits,
 }
 
-/// A client waits ten minutes for the reply to its mail (RFC 5321 §4.5.3.2.6), a person does not.
+/// A client waits ten minutes for the reply to its mail (RFC 5321 §4.5.3.2.6), a person does not; nor do
+/// calendar programs.
 const WAIT_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 impl Smtp {
@@ -76,12 +79,6 @@ impl Smtp {
 
 impl Default for Smtp {
     fn default() -> Smtp {
-        let both = |port: u16| {
-            vec![
-                SocketAddr::from(([127, 0, 0, 1], port)),
-                ([0, 0, 0, 0, 0, 0, 0, 1u16], port).into(),
-            ]
-        };
         Smtp {
             starttls: both(1587),
             implicit_tls: both(1465),
@@ -94,6 +91,47 @@ impl Default for Smtp {
             limits: Limits::default(),
         }
     }
+}
+
+/// `[caldav]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CalDav {
+    /// Listeners in clear. Loopback only.
+    pub listen: Vec<Spanned<SocketAddr>>,
+    /// Listeners with TLS, by the key pair of SMTP.
+    pub tls: Vec<SocketAddr>,
+    /// How long the answer to a change is held back until it is known what becomes of it.
+    pub wait: Spanned<SignedDuration>,
+    /// Further names that it may be asked by, beside loopback's and the machine's.
+    pub hosts: Vec<Spanned<String>>,
+}
+
+impl CalDav {
+    pub fn wait(&self) -> Duration {
+        self.wait.get_ref().unsigned_abs()
+    }
+
+    /// The listeners in clear.
+    pub fn clear(&self) -> Vec<SocketAddr> {
+        self.listen.iter().map(|one| *one.get_ref()).collect()
+    }
+}
+
+impl Default for CalDav {
+    fn default() -> CalDav {
+        CalDav {
+            listen: both(1080).into_iter().map(|one| Spanned::new(0..0, one)).collect(),
+            tls: both(1443),
+            wait: Spanned::new(0..0, SignedDuration::from_secs(10)),
+            hosts: Vec::new(),
+        }
+    }
+}
+
+/// A port on both loopback addresses.
+fn both(port: u16) -> Vec<SocketAddr> {
+    vec![([127, 0, 0, 1], port).into(), ([0, 0, 0, 0, 0, 0, 0, 1u16], port).into()]
 }
 
 /// `[spool]`
@@ -266,17 +304,28 @@ impl Config {
                 remedy: Some(bad.remedy.to_owned()),
             })?;
         }
-        for listener in &self.smtp.clear {
-            if !listener.get_ref().ip().is_loopback() {
+        for (key, listeners, others) in [
+            ("smtp.clear", &self.smtp.clear, "smtp.starttls or smtp.implicit_tls"),
+            ("caldav.listen", &self.caldav.listen, "caldav.tls"),
+        ] {
+            let far = listeners.iter().find(|listener| !listener.get_ref().ip().is_loopback());
+            if let Some(far) = far {
                 return Err(Bad::at(
-                    listener,
+                    far,
                     format!(
-                        "smtp.clear = \"{}\" would take passwords in clear from the network",
-                        listener.get_ref()
+                        "{key} = \"{}\" would take passwords in clear from the network",
+                        far.get_ref()
                     ),
-                    "use a loopback address here, or put this one under smtp.starttls or smtp.implicit_tls",
+                    &format!("use a loopback address here, or put this one under {others}"),
                 ));
             }
+        }
+        if let Some(host) = self.caldav.hosts.iter().find(|host| !names::is_name(host.get_ref())) {
+            return Err(Bad::at(
+                host,
+                format!("caldav.hosts = {:?} is no name of a host", host.get_ref()),
+                "give a name as programs ask for it, such as \"calendar.contoso.example\"",
+            ));
         }
         let size = &self.smtp.message_octets_max;
         if !(1024..=MESSAGE_OCTETS_MAX).contains(size.get_ref()) {
@@ -289,13 +338,14 @@ impl Config {
                 ),
             ));
         }
-        let wait = &self.smtp.wait;
-        if !(SignedDuration::ZERO..=WAIT_MAX).contains(wait.get_ref()) {
-            return Err(Bad::at(
-                wait,
-                format!("smtp.wait = \"{:#}\" cannot be meant", wait.get_ref()),
-                "choose \"0s\" to \"60s\"",
-            ));
+        for (key, wait) in [("smtp.wait", &self.smtp.wait), ("caldav.wait", &self.caldav.wait)] {
+            if !(SignedDuration::ZERO..=WAIT_MAX).contains(wait.get_ref()) {
+                return Err(Bad::at(
+                    wait,
+                    format!("{key} = \"{:#}\" cannot be meant", wait.get_ref()),
+                    "choose \"0s\" to \"60s\"",
+                ));
+            }
         }
         for own in self.account.values() {
             if let Some(pace) = own.mails_per_minute.as_ref().filter(|pace| *pace.get_ref() == 0) {
@@ -425,6 +475,8 @@ mod tests {
     fn passwords_in_clear_from_the_network_are_refused() {
         let text = refusal("[smtp]\nclear = [\"127.0.0.1:1025\", \"0.0.0.0:25\"]\n");
         assert!(text.contains("0.0.0.0:25") && text.contains("smtp.starttls"), "{text}");
+        let text = refusal("[caldav]\nlisten = [\"127.0.0.1:1080\", \"192.0.2.1:1080\"]\n");
+        assert!(text.contains("192.0.2.1:1080") && text.contains("caldav.tls"), "{text}");
     }
 
     #[test]
@@ -440,6 +492,11 @@ mod tests {
             ("[smtp]\nwait = \"61s\"\n", "\"60s\""),
             ("[smtp]\nwait = \"-1s\"\n", "\"60s\""),
             ("[account.\"a@contoso.example\"]\nmails_per_minute = 0\n", "leave it out"),
+            ("[caldav]\nwait = \"2m\"\n", "caldav.wait"),
+            (
+                "[caldav]\nhosts = [\"http://calendar.contoso.example/\"]\n",
+                "calendar.contoso.example",
+            ),
             ("[report]\ncommand = [\"logger\"]\n", "full path"),
             ("[report]\ncommand = \"/usr/bin/logger -t postbridge\"\n", "sequence"),
         ] {

@@ -35,6 +35,7 @@
 //! |---|---|---|
 //! | [`smtp`] | the submission session and its sockets | hear of Graph |
 //! | [`caldav`] | a calendar client's requests, as far as they only need computing | hear of Graph |
+//! | [`listen`] | listening sockets, and how many connections | know a protocol |
 //! | [`login`] | local passwords, and how often one may be wrong | log or keep one |
 //! | [`tls`] | the key pair that clients see | suggest that it need not be checked |
 //! | [`store`] | the spool and the accounts, on disk; the only SQL | know a protocol |
@@ -111,6 +112,7 @@ pub mod graph;
 pub mod ical;
 pub mod invite;
 pub mod itip;
+pub mod listen;
 pub mod login;
 pub mod mime;
 pub mod plan;

@@ -43,13 +43,14 @@ const PURE_FILES: [&str; 14] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 19] = [
-    ("caldav", &[]),
+const MAY_NAME: [(&str, &[&str]); 20] = [
+    ("caldav", &["listen", "login", "store"]),
     ("clock", &[]),
     ("graph", &["clock"]),
     ("entra", &[]),
     ("store", &["clock"]),
-    ("smtp", &["login", "store"]),
+    ("smtp", &["listen", "login", "store"]),
+    ("listen", &[]),
     ("login", &["store"]),
     ("tls", &[]),
     ("access", &["entra", "graph", "store"]),
@@ -63,12 +64,14 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
         "app",
         &[
             "access",
+            "caldav",
             "clock",
             "config",
             "control",
             "entra",
             "execute",
             "graph",
+            "listen",
             "login",
             "report_command",
             "smtp",

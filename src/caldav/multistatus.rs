@@ -27,12 +27,7 @@ impl Multistatus {
 
     /// One resource and its properties.
     pub fn respond(&mut self, href: impl Display, put: impl FnOnce(&mut Properties)) {
-        let mut properties = Properties::default();
-        put(&mut properties);
-        self.writer.element(&Name::dav("response"), |writer| {
-            writer.href(&href.to_string());
-            properties.write(writer, true);
-        });
+        response(&mut self.writer, href, put);
     }
 
     /// One resource of which there is nothing to say but this: 404 for what is gone (RFC 6578 §3.5.2), 507
@@ -58,6 +53,16 @@ impl Multistatus {
         self.writer.end(&MULTISTATUS);
         self.writer.take()
     }
+}
+
+/// DAV:response, also as it stands within a property (RFC 3253 §3.8).
+pub fn response(writer: &mut Writer, href: impl Display, put: impl FnOnce(&mut Properties)) {
+    let mut properties = Properties::default();
+    put(&mut properties);
+    writer.element(&Name::dav("response"), |writer| {
+        writer.href(&href.to_string());
+        properties.write(writer, true);
+    });
 }
 
 /// What is said of the properties of one resource.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::access::Way;
 use crate::account::{Address, Profile};
 use crate::app::{self, Running};
+use crate::caldav::server as caldav;
 use crate::cli::demo_invite::{ATTENDEES, Mailing, Told, mailings, table};
 use crate::cli::submit::{Mail, submit};
 use crate::config::Config;
@@ -124,6 +125,8 @@ fn configuration(state: &Path, sandbox: &Sandbox, once: bool) -> anyhow::Result<
     });
     config.smtp.starttls = vec![listen(1587, once)];
     config.smtp.implicit_tls = vec![listen(1465, once)];
+    config.caldav.listen = vec![toml::Spanned::new(0..0, listen(1080, once))];
+    config.caldav.tls = vec![listen(1443, once)];
     Ok(config)
 }
 
@@ -178,6 +181,13 @@ impl Demo {
     fn address(&self, kind: Kind) -> SocketAddr {
         let found = self.running.listening.iter().find(|(k, _)| *k == kind);
         found.map_or(SocketAddr::from(([127, 0, 0, 1], 0)), |(_, address)| *address)
+    }
+
+    /// The base URL of the calendar.
+    fn calendar(&self, kind: caldav::Kind) -> String {
+        let found = self.running.calendars.iter().find(|(k, _)| *k == kind);
+        let port = found.map_or(0, |(_, address)| address.port());
+        format!("{}://localhost:{port}/dav/", kind.scheme())
     }
 
     /// Sends everything, waits for what comes of it, and prints that.
@@ -274,6 +284,8 @@ impl Demo {
         serde_json::json!({
             "smtp": self.address(Kind::Starttls).to_string(),
             "smtps": self.address(Kind::ImplicitTls).to_string(),
+            "caldav": self.calendar(caldav::Kind::Clear),
+            "caldav_tls": self.calendar(caldav::Kind::Tls),
             "user": USER,
             "password": self.password.expose(),
             "ca": self.running.certificates.ca,
@@ -316,6 +328,20 @@ impl Demo {
             "  swaks --server localhost:{starttls} --tls --tls-verify --tls-ca-path '{ca}' \\\n    \
              --auth PLAIN --auth-user {USER} --auth-password {password} \\\n    \
              --from {USER} --to {COLLEAGUE}\n"
+        );
+        let (clear, tls) = (self.calendar(caldav::Kind::Clear), self.calendar(caldav::Kind::Tls));
+        println!(
+            "Point a calendar program at it, Thunderbird with New Calendar, On the Network: user name as\n\
+             above, location {clear} (or {tls} with that CA). Or from a shell:\n"
+        );
+        let home = USER.replace('@', "%40");
+        println!(
+            "  curl -sS --user '{USER}:{password}' -X PUT -H 'Content-Type: text/calendar' \\\n    \
+             --data-binary @meeting.ics {clear}calendars/{home}/calendar/meeting.ics\n"
+        );
+        println!(
+            "  curl -sS --user '{USER}:{password}' -X PROPFIND -H 'Depth: 1' --cacert '{ca}' \\\n    \
+             {tls}calendars/{home}/calendar/\n"
         );
         println!(
             "Ctrl-C ends it{}.",

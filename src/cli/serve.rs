@@ -13,6 +13,9 @@ pub async fn run(config: anyhow::Result<Config>) -> anyhow::Result<()> {
     for (kind, address) in &running.listening {
         tracing::info!(%address, kind = kind.name(), "listening");
     }
+    for (kind, address) in &running.calendars {
+        tracing::info!(%address, kind = kind.name(), "listening");
+    }
     let accounts = running.control.store.accounts().await?;
     if accounts.is_empty() {
         tracing::info!("no account yet; add one with: postbridge account add ADDRESS");

@@ -1,17 +1,14 @@
-//! The listening sockets: accepts connections within the limits, survives a lack of descriptors,
-//! and drains when the daemon stops.
+//! The listening sockets of SMTP: a task for each connection, and a drain when the daemon stops.
 //!
-//! Each connection is a task of its own: what stalls or panics in one touches no other. Nothing here
-//! must read or write SMTP but the one refusal of a connection that is one too many.
+//! What stalls or panics in one connection touches no other. Nothing here must read or write SMTP but the
+//! one refusal of a connection that is one too many.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -20,13 +17,9 @@ use tokio_util::task::TaskTracker;
 use super::connection::Connection;
 use super::limits::Limits;
 use super::reply;
+use crate::listen::{self, Most, Places};
 use crate::login::Logins;
 use crate::store::Store;
-
-/// Connections that wait in the kernel while we are busy.
-const BACKLOG: i32 = 4096;
-/// How long accepting rests when there are no file descriptors left.
-const STARVED_PAUSE: Duration = Duration::from_millis(100);
 
 /// One listening socket.
 #[derive(Debug)]
@@ -54,18 +47,8 @@ impl Kind {
 }
 
 impl Listener {
-    /// Binds an address. An IPv6 socket takes IPv6 only, so that one may be bound beside it.
     pub fn bind(address: SocketAddr, kind: Kind, clear_auth: bool) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into())?;
-        Ok(Listener { socket, kind, clear_auth })
+        Ok(Listener { socket: listen::bind(address)?, kind, clear_auth })
     }
 }
 
@@ -77,7 +60,7 @@ pub struct Shared {
     acceptor: TlsAcceptor,
     hostname: Arc<str>,
     logins: Logins,
-    connections: Mutex<Connections>,
+    places: Places,
 }
 
 impl Shared {
@@ -88,6 +71,11 @@ impl Shared {
         tls: Arc<ServerConfig>,
         hostname: &str,
     ) -> Shared {
+        let places = Places::new(Most {
+            all: limits.connections,
+            per_loopback_address: limits.connections_per_loopback_address,
+            per_address: limits.connections_per_address,
+        });
         Shared {
             store,
             limits: Arc::new(limits),
@@ -95,7 +83,7 @@ impl Shared {
             acceptor: TlsAcceptor::from(tls),
             hostname: hostname.into(),
             logins,
-            connections: Mutex::default(),
+            places,
         }
     }
 
@@ -128,55 +116,9 @@ impl Shared {
         &self.logins
     }
 
-    fn connections(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Connections that are open now.
     pub fn connected(&self) -> usize {
-        self.connections().all
-    }
-}
-
-#[derive(Debug, Default)]
-struct Connections {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// The place of one connection among those allowed; given back when dropped.
-struct Place {
-    shared: Arc<Shared>,
-    peer: IpAddr,
-}
-
-impl Place {
-    fn take(shared: &Arc<Shared>, peer: IpAddr) -> Option<Place> {
-        let limits = &shared.limits;
-        let per_address = match peer.is_loopback() {
-            true => limits.connections_per_loopback_address,
-            false => limits.connections_per_address,
-        };
-        let mut connections = shared.connections();
-        let here = connections.by_address.get(&peer).copied().unwrap_or(0);
-        if connections.all >= limits.connections || here >= per_address {
-            return None;
-        }
-        connections.all += 1;
-        connections.by_address.insert(peer, here + 1);
-        drop(connections);
-        Some(Place { shared: Arc::clone(shared), peer })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut connections = self.shared.connections();
-        connections.all = connections.all.saturating_sub(1);
-        match connections.by_address.get_mut(&self.peer) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => drop(connections.by_address.remove(&self.peer)),
-        }
+        self.places.count()
     }
 }
 
@@ -213,40 +155,15 @@ async fn accept(
     cut: CancellationToken,
     connections: TaskTracker,
 ) {
-    let mut starved = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            accepted = listener.socket.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_lack(&error) => {
-                // Said once for each time it happens; who waits in the backlog is served later.
-                if !std::mem::replace(&mut starved, true) {
-                    tracing::error!(%error, "connections have to wait");
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(STARVED_PAUSE) => continue,
-                }
-            }
-            // The client was gone before it was greeted.
-            Err(error) => {
-                tracing::debug!(%error, "a connection was not accepted");
-                continue;
-            }
-        };
-        starved = false;
-        let peer = peer.ip().to_canonical();
-        let Some(place) = Place::take(&shared, peer) else {
+    let Listener { socket, kind, clear_auth } = listener;
+    let stopped = stop.clone();
+    listen::accept(socket, stopped, |stream, peer| {
+        let Some(place) = shared.places.take(peer) else {
             tracing::debug!(%peer, "too many connections");
-            turn_away(stream, listener.kind);
-            continue;
+            return turn_away(stream, kind);
         };
-        let implicit = listener.kind == Kind::ImplicitTls;
-        let clear_auth = listener.clear_auth && peer.is_loopback();
+        let implicit = kind == Kind::ImplicitTls;
+        let clear_auth = clear_auth && peer.is_loopback();
         let (shared, stop, cut) = (Arc::clone(&shared), stop.clone(), cut.clone());
         connections.spawn(async move {
             let _place = place;
@@ -256,15 +173,8 @@ async fn accept(
                 () = Connection::run(shared, stop, stream, peer, implicit, clear_auth) => {}
             }
         });
-    }
-}
-
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM: it passes, and the listener is as good as before.
-fn is_lack(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    })
+    .await;
 }
 
 /// Says why, as far as that takes no waiting. Under implicit TLS it would.
@@ -275,16 +185,5 @@ fn turn_away(stream: TcpStream, kind: Kind) {
         let mut output = Vec::new();
         reply::TOO_MANY_CONNECTIONS.write_to(&mut output);
         let _ = stream.write(&output);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lack_of_descriptors_passes_and_another_error_is_the_clients() {
-        assert!(is_lack(&io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error())));
-        assert!(!is_lack(&io::ErrorKind::ConnectionAborted.into()));
     }
 }

@@ -303,6 +303,11 @@ impl Store {
         Ok(Some(Since { objects, change, truncated }))
     }
 
+    /// The name of a change that is to be made; later ones sort behind it.
+    pub fn new_entry_id(&self) -> EntryId {
+        EntryId::new()
+    }
+
     /// Carries a client's change into its calendar and the spool, in one commit. `allows` is asked what
     /// it says of the object as it stands, in the same transaction.
     pub async fn change_object<R, F>(
@@ -475,6 +480,18 @@ pub struct Tags {
     pub schedule_tag: String,
     pub octets: u64,
     pub changed_at: Timestamp,
+}
+
+impl Tags {
+    pub fn of(object: &Object) -> Tags {
+        Tags {
+            name: object.name.clone(),
+            etag: object.etag.clone(),
+            schedule_tag: object.schedule_tag.clone(),
+            octets: object.octets.len() as u64,
+            changed_at: object.changed_at,
+        }
+    }
 }
 
 fn tags(row: &sqlx::sqlite::SqliteRow) -> Result<Tags, sqlx::Error> {

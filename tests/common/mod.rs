@@ -15,6 +15,7 @@ use std::time::Duration;
 use postbridge::access::Way;
 use postbridge::account::{Address, Profile};
 use postbridge::app::{self, Running};
+use postbridge::caldav::server as caldav;
 use postbridge::cli::submit::{Mail, submit};
 use postbridge::config::Config;
 use postbridge::control::{self, Control, Reply, Request};
@@ -76,6 +77,8 @@ pub fn configuration(state: &std::path::Path, sandbox: &Sandbox) -> Config {
     });
     config.smtp.starttls = vec![([127, 0, 0, 1], 0).into()];
     config.smtp.implicit_tls = vec![([127, 0, 0, 1], 0).into()];
+    config.caldav.listen = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
+    config.caldav.tls = vec![([127, 0, 0, 1], 0).into()];
     config.spool.keep_free_mib = 0;
     config
 }
@@ -149,6 +152,13 @@ impl TestBridge {
 
     pub fn address(&self, kind: Kind) -> SocketAddr {
         self.running.listening.iter().find(|(k, _)| *k == kind).unwrap().1
+    }
+
+    /// `http://127.0.0.1:port`
+    pub fn calendar_url(&self) -> String {
+        let is_clear = |(kind, _): &&(caldav::Kind, SocketAddr)| *kind == caldav::Kind::Clear;
+        let (_, address) = self.running.calendars.iter().find(is_clear).unwrap();
+        format!("http://{address}")
     }
 
     /// Hands a mail in by SMTP over TLS; LF line ends become CRLF. The last reply, or the refusal.
