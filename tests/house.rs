@@ -59,7 +59,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
     ("report_command", &["store::spool"]),
     ("control", &["access", "store", "entra::hint"]),
-    ("config", &["entra", "store", "smtp::limits"]),
+    ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",
         &[
@@ -81,7 +81,20 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "worker",
         ],
     ),
-    ("cli", &["access", "app", "config", "control", "entra", "sandbox", "smtp", "store"]),
+    (
+        "cli",
+        &[
+            "access",
+            "app",
+            "caldav::server",
+            "config",
+            "control",
+            "entra",
+            "sandbox",
+            "smtp",
+            "store",
+        ],
+    ),
     ("sandbox", &[]),
     ("main", &["cli"]),
 ];
@@ -107,7 +120,8 @@ const IMPURE_IN_THE_MIDDLE: [&str; 6] =
 
 /// Who asks another clock than the one that is handed in: it is about sockets, tokens and people. The
 /// sandbox has one of its own.
-const OTHER_CLOCKS: [&str; 6] = ["clock", "smtp", "access", "entra", "cli", "sandbox"];
+const OTHER_CLOCKS: [&str; 8] =
+    ["clock", "smtp", "login", "tls", "access", "entra", "cli", "sandbox"];
 
 /// A library, and the only places that may know it.
 const KNOWN_ONLY_TO: [(&str, &[&str]); 8] = [
