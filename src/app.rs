@@ -7,7 +7,9 @@
 //!
 //! Everything that can be refused is refused before anything is touched, each with its own words.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,8 @@ use crate::control::{self, Control};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
-use crate::graph::{Graph, pace::Pace};
+use crate::graph::Graph;
+use crate::graph::pace::{Limits, Pace};
 use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::smtp::tls;
@@ -132,7 +135,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let executor = Executor::new(store, access, graph, invites, patience);
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
-    let worker = Worker { store, executor, pace: Pace::new(clock), patience, report_command };
+    let pace = Pace::new(clock, Limits::default(), mails_per_minute(config));
+    let worker = Worker { store, executor, pace, patience, report_command };
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
     }
@@ -168,6 +172,12 @@ impl Running {
         self.commands.abort();
         let _ = self.commands.await;
     }
+}
+
+/// By login.
+fn mails_per_minute(config: &Config) -> HashMap<String, NonZeroU32> {
+    let pace = |own: &AccountSettings| NonZeroU32::new(*own.mails_per_minute.as_ref()?.get_ref());
+    config.account.iter().filter_map(|(login, own)| Some((login.key(), pace(own)?))).collect()
 }
 
 fn invites(own: &AccountSettings) -> Invites {

@@ -41,9 +41,9 @@ impl Clock {
         self.0.made.elapsed().saturating_add(Duration::from_millis(ahead))
     }
 
-    /// Moves it ahead, by whole milliseconds, and wakes whoever sleeps on it.
+    /// Moves it ahead, by whole milliseconds and not less, and wakes whoever sleeps on it.
     pub fn advance(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let by = i64::try_from(by.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         let add = |ahead: i64| Some(ahead.saturating_add(by));
         let _ = self.0.ahead_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         self.0.moved.notify_waiters();

@@ -164,6 +164,8 @@ pub struct AccountSettings {
     pub recurrence: RecurrencePolicy,
     /// Makes every event with attendees a Teams meeting, asked for or not.
     pub online_meetings: bool,
+    /// How many mails are begun in a minute. Absent: as many as Microsoft takes.
+    pub mails_per_minute: Option<Spanned<u32>>,
 }
 
 /// What a mailed invite becomes.
@@ -294,6 +296,15 @@ impl Config {
                 format!("smtp.wait = \"{:#}\" cannot be meant", wait.get_ref()),
                 "choose \"0s\" to \"60s\"",
             ));
+        }
+        for own in self.account.values() {
+            if let Some(pace) = own.mails_per_minute.as_ref().filter(|pace| *pace.get_ref() == 0) {
+                return Err(Bad::at(
+                    pace,
+                    "mails_per_minute = 0 would never send anything".to_owned(),
+                    "choose 1 or more, or leave it out to send as fast as Microsoft takes it",
+                ));
+            }
         }
         if let Some(program) = self.report.command.first()
             && !Path::new(program).is_absolute()
@@ -428,6 +439,7 @@ mod tests {
             ("[spool]\nquota_mib = -1\n", "-1"),
             ("[smtp]\nwait = \"61s\"\n", "\"60s\""),
             ("[smtp]\nwait = \"-1s\"\n", "\"60s\""),
+            ("[account.\"a@contoso.example\"]\nmails_per_minute = 0\n", "leave it out"),
             ("[report]\ncommand = [\"logger\"]\n", "full path"),
             ("[report]\ncommand = \"/usr/bin/logger -t postbridge\"\n", "sequence"),
         ] {

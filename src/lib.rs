@@ -76,8 +76,8 @@
 //! [`access`] gives a token, a draft is made and tagged, *sending* is written down, and the draft is sent;
 //! an account that may only send has no draft. A mail that no request holds is not composed: it is taken
 //! apart where it lies ([`mime::outline`], [`mime::decompose`]), and its files are brought to the draft one
-//! by one. The answer has one meaning
-//! ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
+//! by one. Before each request the pace is asked, which counts what Microsoft counts; nothing waits within
+//! an attempt. The answer has one meaning ([`graph::Failure`]); [`retry`] says when to come back, [`report`] words what the sender is to
 //! hear, and outcome and report are written down in one commit. A client whose reply is held back until
 //! then is told by that instead ([`store::verdict`]).
 //!

@@ -15,10 +15,11 @@ use crate::doubt::Patience;
 use crate::execute::{Ended, Executor, Refused, Turn};
 use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
 use crate::mime;
+use crate::plan;
 use crate::report::{self, Fate};
 use crate::report_command::ReportCommand;
 use crate::retry::{self, Next};
-use crate::store::spool::{Entry, Kind, Outcome, Report, State};
+use crate::store::spool::{Entry, Kind, Most, Outcome, Report, State};
 use crate::store::{Store, StoreError};
 use crate::submission::{Envelope, MailParameters};
 
@@ -116,18 +117,22 @@ impl Worker {
             if account.standing != Standing::Ready {
                 continue;
             }
-            let mut slots = self.pace.slots(id, IN_FLIGHT_MAX);
-            if let Some(blocked) = self.pace.blocked_for(id) {
+            let slots = self.pace.slots(&account, IN_FLIGHT_MAX);
+            if let Some(blocked) = self.pace.blocked_for(&account) {
                 wait = wait.min(blocked);
             }
             if slots.is_empty() {
                 continue;
             }
             let again_at = now.saturating_add(retry::after_a_crash()).unwrap_or(now);
-            let most = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+            let most = Most {
+                entries: slots.len(),
+                large: self.pace.large(&account),
+                small_octets: plan::MIME_OCTETS_MAX as u64,
+            };
             let claimed = self.store.claim(id, now, again_at, most).await?;
-            for entry in claimed {
-                let Some(slot) = slots.pop() else { break };
+            for (entry, slot) in claimed.into_iter().zip(slots) {
+                let slot = slot.begin(plan::is_large(entry.size));
                 let turn = self.executor.turn(entry, account.clone(), slot);
                 attempts.spawn(self.clone().see_through(turn));
             }
@@ -141,7 +146,7 @@ impl Worker {
         account: crate::account::AccountId,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        for entry in self.store.claim(account, now, now, u32::MAX).await? {
+        for entry in self.store.claim(account, now, now, Most::ALL).await? {
             let note = "its account was removed; nothing was sent".to_owned();
             self.settle(&entry, Outcome::Held { note }, None).await;
         }
@@ -167,7 +172,7 @@ impl Worker {
         let note = format!("the attempt broke down: {error}");
         match self.store.entry(entry.id).await {
             Ok(Some(entry)) if entry.state == State::Attempting => {
-                Ended::Later { after: None, throttled: false, note }
+                Ended::Later { after: None, note }
             }
             _ => Ended::Unknown { note },
         }
@@ -193,10 +198,7 @@ impl Worker {
             Ended::AccountWaits { note } => {
                 (Outcome::Later { due_at: now, waited: Duration::ZERO, note }, None)
             }
-            Ended::Later { after, throttled, note } => {
-                if throttled && let Some(pause) = after {
-                    self.pace.block(entry.account, pause);
-                }
+            Ended::Later { after, note } => {
                 match retry::next(entry.attempts, entry.waited, after, chance()) {
                     Next::After(pause) => {
                         let report = self.delay(turn, now, &note).await;
@@ -368,7 +370,7 @@ impl Worker {
                 continue;
             };
             let slot = match account.standing {
-                Standing::Ready => self.pace.slots(account.id, 1).pop(),
+                Standing::Ready => self.pace.slot(&account),
                 _ => None,
             };
             let id = entry.id;

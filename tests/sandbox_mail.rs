@@ -357,7 +357,7 @@ async fn the_fifth_mail_in_flight_is_throttled_and_the_ledger_says_so() {
     let adele = sandbox.world.users[0].object_id;
     let by = sandbox.world.switches().concurrency_by;
     let now = std::time::Duration::ZERO;
-    let admit = || sandbox.world.throttle.admit("app", adele, by, now).unwrap();
+    let admit = || sandbox.world.throttle.admit("app", adele, by, 10_000, now).unwrap();
     let in_flight = [admit(), admit(), admit(), admit()];
     let given = mime(&format!("To: {ALEX}\r\n"));
     let answer = sandbox.send_mime(&given).await;

@@ -44,6 +44,8 @@ pub struct Executor {
 pub struct Turn {
     pub entry: Entry,
     pub account: Arc<Account>,
+    /// Keeps the mailbox's pace.
+    graph: Graph,
     _slot: Slot,
 }
 
@@ -52,8 +54,8 @@ pub struct Turn {
 pub enum Ended {
     /// Graph said 202.
     Sent,
-    /// Nothing happened. `throttled`: the whole mailbox is to be left alone for `after`.
-    Later { after: Option<Duration>, throttled: bool, note: String },
+    /// Nothing happened. `after`: when it may be tried again, if that was said.
+    Later { after: Option<Duration>, note: String },
     /// Nothing happened, and nothing of this account will until a person does something. Its standing
     /// says so already.
     AccountWaits { note: String },
@@ -102,7 +104,8 @@ impl Executor {
 
     /// `entry` must have been claimed, and `slot` be one of its mailbox.
     pub fn turn(&self, entry: Entry, account: Arc<Account>, slot: Slot) -> Turn {
-        Turn { entry, account, _slot: slot }
+        let graph = self.graph.paced(&slot);
+        Turn { entry, account, graph, _slot: slot }
     }
 
     /// One attempt. What cannot be taken back has a record before it.
@@ -162,7 +165,7 @@ impl Executor {
         let mut token = self.access.access_token(account).await.map_err(Ended::from)?;
         let mut renewed = false;
         loop {
-            match call(self.graph.clone(), token.clone()).await {
+            match call(turn.graph.clone(), token.clone()).await {
                 Err(Failure::TokenRefused { why }) if renewed => {
                     return Err(later(format!("{why} (with a new token as well)")).into());
                 }
@@ -247,15 +250,13 @@ fn not_written(error: StoreError) -> Failure {
 }
 
 fn later(note: String) -> Ended {
-    Ended::Later { after: None, throttled: false, note }
+    Ended::Later { after: None, note }
 }
 
 impl From<AccessError> for Ended {
     fn from(error: AccessError) -> Ended {
         match error {
-            AccessError::Later { after, why } => {
-                Ended::Later { after, throttled: false, note: why }
-            }
+            AccessError::Later { after, why } => Ended::Later { after, note: why },
             AccessError::NeedsSignIn { why } => Ended::AccountWaits { note: why },
         }
     }
@@ -271,9 +272,8 @@ impl From<Refusal> for Refused {
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Ended {
         match failure {
-            Failure::Later { after, throttled, why } => {
-                Ended::Later { after, throttled, note: why }
-            }
+            // Whether that is the mailbox's pause or this mail's alone, the pace knows.
+            Failure::Later { after, why, .. } => Ended::Later { after, note: why },
             Failure::TokenRefused { why } | Failure::Conflict { why } => later(why),
             Failure::Account { why, .. } => Ended::AccountWaits { note: why },
             Failure::Duplicate { .. } => later("Graph has made this before".into()),

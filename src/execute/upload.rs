@@ -70,7 +70,7 @@ impl Executor {
         let unfinished = unfinished.filter(|one| one.draft_id == draft_id && one.index == index);
         let mut begun = None;
         if let Some(Unfinished { session, .. }) = unfinished {
-            match self.graph.upload_progress(&session).await {
+            match turn.graph.upload_progress(&session).await {
                 Ok(Progress::Expects(next)) if next < size => begun = Some((session, next)),
                 Err(failure @ Failure::Later { .. }) => {
                     remember(session);
@@ -103,7 +103,7 @@ impl Executor {
             (part, passed) = (back, 0);
             let piece = piece.map_err(|error| unreadable(&error))?;
             let after = next.saturating_add(piece.len() as u64);
-            match self.graph.upload(&session, next, size, piece).await {
+            match turn.graph.upload(&session, next, size, piece).await {
                 Ok(Progress::Attached) if after == size => return Ok(()),
                 Ok(Progress::Expects(expected)) if expected == after => next = after,
                 Ok(_) => break,

@@ -6,6 +6,7 @@ use reqwest::{Method, Response, StatusCode, Url, header};
 use uuid::Uuid;
 
 use super::failure::{Answer, Effect, Failure};
+use super::pace::{Paced, Slot};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -19,6 +20,8 @@ pub struct Graph {
     /// For calls that send: each has a connection of its own, so that no layer can find one stale
     /// half-way and try again.
     sending: reqwest::Client,
+    /// Asked before each request.
+    paced: Option<Paced>,
 }
 
 /// The base URL or the TLS set-up of this machine cannot be used.
@@ -63,7 +66,13 @@ impl Graph {
             clock,
             reading: client().pool_idle_timeout(Duration::from_secs(60)).build()?,
             sending: client().pool_max_idle_per_host(0).http1_only().build()?,
+            paced: None,
         })
+    }
+
+    /// For the mailbox that the slot is of: no request is made that it may not make now.
+    pub fn paced(&self, slot: &Slot) -> Graph {
+        Graph { paced: Some(slot.paced()), ..self.clone() }
     }
 
     /// One request to `{base}/v1.0/{segments}`.
@@ -90,8 +99,7 @@ impl Graph {
             .bearer_auth(token)
             .header("client-request-id", request_id.to_string())
             .header("return-client-request-id", "true");
-        let response = with(request).send().await;
-        self.answered(response, request_id, effect).await
+        self.send(client, with(request), request_id, effect).await
     }
 
     /// One request to a URL that Graph handed out, which is its own permission (Graph: uploadSession).
@@ -103,8 +111,32 @@ impl Graph {
         with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Option<Result<Success, Failure>> {
         let url = Url::parse(url.expose()).ok().filter(is_safe)?;
-        let response = with(self.reading.request(method, url)).send().await;
-        Some(self.answered(response, Uuid::new_v4(), Effect::Harmless).await)
+        let request = with(self.reading.request(method, url));
+        Some(self.send(&self.reading, request, Uuid::new_v4(), Effect::Harmless).await)
+    }
+
+    /// Makes a request, if it may be made now.
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        request: reqwest::RequestBuilder,
+        request_id: Uuid,
+        effect: Effect,
+    ) -> Result<Success, Failure> {
+        let request = match request.build() {
+            Ok(request) => request,
+            Err(error) => return Err(Failure::of_transport(&error.without_url(), effect)),
+        };
+        if let Some(paced) = &self.paced {
+            paced.ask(uploaded_octets(&request))?;
+        }
+        let answer = self.answered(client.execute(request).await, request_id, effect).await;
+        if let (Some(paced), Err(Failure::Later { after: Some(after), throttled: true, .. })) =
+            (&self.paced, &answer)
+        {
+            paced.throttled(*after);
+        }
+        answer
     }
 
     /// What came of a request.
@@ -142,6 +174,17 @@ impl Graph {
             now: self.clock.now(),
         };
         Err(Failure::of_answer(&answer, effect))
+    }
+}
+
+/// What Graph counts as uploaded.
+fn uploaded_octets(request: &reqwest::Request) -> u64 {
+    match *request.method() {
+        Method::POST | Method::PATCH | Method::PUT => {
+            let body = request.body().and_then(reqwest::Body::as_bytes);
+            body.map_or(0, |octets| octets.len() as u64)
+        }
+        _ => 0,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod online_meeting;
 pub mod pace;
 pub mod resource;
 pub mod upload;
+mod window;
 pub mod zone;
 
 pub use client::{Graph, Unusable};

@@ -79,6 +79,11 @@ impl Journal {
         self.kept().entries.iter().cloned().collect()
     }
 
+    /// How many requests there were, those of the distant past included.
+    pub fn count(&self) -> u64 {
+        self.kept().count
+    }
+
     pub fn clear(&self) {
         *self.kept() = Kept::default();
     }

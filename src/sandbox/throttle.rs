@@ -23,7 +23,6 @@ use super::odata::ODataError;
 use super::world::{ConcurrencyBy, ThrottleRetryAfter, World};
 
 const IN_FLIGHT_MAX: usize = 4;
-const REQUESTS_MAX: usize = 10_000;
 const WINDOW: Duration = Duration::from_secs(600);
 const UPLOAD_WINDOW: Duration = Duration::from_secs(300);
 /// How long a client is told to wait for one of the four to end. With a fraction, to show it.
@@ -63,7 +62,7 @@ pub struct Throttle {
 #[derive(Debug, Default)]
 struct Counts {
     in_flight: HashMap<Lane, usize>,
-    /// When each of the last requests came; at most [`REQUESTS_MAX`] of them.
+    /// When each of the last requests came; at most as many as are let in.
     recent: HashMap<Lane, VecDeque<Duration>>,
     /// When how many octets came; as many entries as requests fit in the window.
     uploaded: HashMap<Lane, VecDeque<(Duration, usize)>>,
@@ -102,6 +101,7 @@ impl Throttle {
         application: &str,
         mailbox: Uuid,
         by: ConcurrencyBy,
+        max: usize,
         now: Duration,
     ) -> Result<InFlight, Refused> {
         let mut counts = lock(&self.counts);
@@ -110,7 +110,7 @@ impl Throttle {
         while recent.front().is_some_and(|oldest| now.saturating_sub(*oldest) >= WINDOW) {
             recent.pop_front();
         }
-        let full = recent.len() >= REQUESTS_MAX;
+        let full = recent.len() >= max;
         // A client that keeps asking keeps the window full.
         let oldest = if full { recent.pop_front() } else { None };
         recent.push_back(now);
@@ -191,8 +191,12 @@ pub async fn layer(
     };
     let named = path.strip_prefix("users/").and_then(|rest| rest.split('/').next());
     let mailbox = named.and_then(|key| world.user(key)).map_or(caller.user, |user| user.object_id);
-    let by = world.switches().concurrency_by;
-    let in_flight = match world.throttle.admit(&caller.application, mailbox, by, now(&world)) {
+    let (by, max) = {
+        let switches = world.switches();
+        (switches.concurrency_by, switches.requests_max)
+    };
+    let admitted = world.throttle.admit(&caller.application, mailbox, by, max, now(&world));
+    let in_flight = match admitted {
         Ok(in_flight) => in_flight,
         Err(refused) => {
             return refusal(&world, &caller.application, mailbox, refused).answer(&ids);
@@ -258,11 +262,12 @@ mod tests {
     const ADELE: Uuid = Uuid::from_u128(1);
     const ALEX: Uuid = Uuid::from_u128(2);
     const START: Duration = Duration::ZERO;
+    const MAX: usize = 10_000;
 
     #[test]
     fn the_fifth_request_in_flight_is_one_too_many_until_one_ends() {
         let throttle = Throttle::default();
-        let admit = |mailbox| throttle.admit("app", mailbox, ConcurrencyBy::Mailbox, START);
+        let admit = |mailbox| throttle.admit("app", mailbox, ConcurrencyBy::Mailbox, MAX, START);
         let mut four: Vec<InFlight> = (0..4).map(|_| admit(ADELE).unwrap()).collect();
         assert_eq!(admit(ADELE).unwrap_err().limit, Limit::MailboxConcurrency);
         let _of_another_mailbox = admit(ALEX).unwrap();
@@ -274,7 +279,8 @@ mod tests {
     #[test]
     fn counted_by_application_all_mailboxes_share_the_four() {
         let throttle = Throttle::default();
-        let admit = |app, mailbox| throttle.admit(app, mailbox, ConcurrencyBy::Application, START);
+        let admit =
+            |app, mailbox| throttle.admit(app, mailbox, ConcurrencyBy::Application, MAX, START);
         let _four: Vec<InFlight> =
             [ADELE, ALEX, ADELE, ALEX].map(|m| admit("app", m).unwrap()).into();
         assert!(admit("app", ADELE).is_err());
@@ -286,7 +292,7 @@ mod tests {
         let throttle = Throttle::default();
         let at = |seconds| {
             let now = Duration::from_secs(seconds);
-            throttle.admit("app", ADELE, ConcurrencyBy::Mailbox, now).map(drop)
+            throttle.admit("app", ADELE, ConcurrencyBy::Mailbox, MAX, now).map(drop)
         };
         for _ in 0..10_000 {
             at(0).unwrap();

@@ -104,6 +104,8 @@ pub struct Switches {
     /// Largest mail with its attachments, in octets before encoding. Documented: 35 MB, up to
     /// 150 MB if the tenant's administrator says so.
     pub message_octets_max: usize,
+    /// Requests that an application may make at a mailbox in 10 minutes. Documented: 10,000.
+    pub requests_max: usize,
     /// Octets of PATCH, POST and PUT that an application may send to a mailbox in 5 minutes.
     /// Documented: 150 MB.
     pub uploaded_octets_max: usize,
@@ -247,6 +249,7 @@ impl Default for Switches {
             mime_draft_patch: MimeDraftPatch::Refused,
             mime_draft_takes_attachments: false,
             message_octets_max: 35 * 1024 * 1024,
+            requests_max: 10_000,
             uploaded_octets_max: 150 * 1024 * 1024,
             upload_session_seconds: 3_600,
             upload_progress: UploadProgress::Documented,

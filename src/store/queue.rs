@@ -39,15 +39,35 @@ pub(super) const DUE: &str = concat!(
      SELECT account, due_at FROM next WHERE due_at IS NOT NULL",
 );
 
+/// The next mail of an account: a change to a calendar before bulk mail, what was begun before what is
+/// new. Each of the three looks has an index of its own, whose condition it repeats; none passes by what
+/// is not due.
 pub(super) const CLAIM: &str = concat!(
-    "UPDATE entry SET state = 'attempting', attempts = attempts + 1, due_at = ?1 \
-     WHERE id IN (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND ",
+    "UPDATE entry SET state = 'attempting', attempts = attempts + 1, due_at = ?1 WHERE id = coalesce(\
+     (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND series IS NOT NULL \
+     AND due_at <= ?3 AND size <= ?4 AND NOT EXISTS (SELECT 1 FROM entry AS earlier \
+     WHERE earlier.account = ?2 AND earlier.series IS NOT NULL AND earlier.series = entry.series \
+     AND earlier.id < entry.id AND earlier.",
     on_its_way!(),
-    " AND due_at <= ?3 AND NOT EXISTS (SELECT 1 FROM entry AS earlier WHERE earlier.account = ?2 \
-     AND earlier.series IS NOT NULL AND earlier.series = entry.series AND earlier.id < entry.id AND earlier.",
-    on_its_way!(),
-    ") ORDER BY due_at, id LIMIT ?4) RETURNING *",
+    ") ORDER BY due_at, id LIMIT 1), \
+     (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND series IS NULL \
+     AND attempts > 0 AND due_at <= ?3 AND size <= ?4 ORDER BY due_at, id LIMIT 1), \
+     (SELECT id FROM entry WHERE account = ?2 AND state = 'queued' AND series IS NULL \
+     AND attempts = 0 AND due_at <= ?3 AND size <= ?4 ORDER BY due_at, id LIMIT 1)) RETURNING *",
 );
+
+/// How many mails may be claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    pub entries: usize,
+    /// How many of them may be larger than `small_octets`.
+    pub large: usize,
+    pub small_octets: u64,
+}
+
+impl Most {
+    pub const ALL: Most = Most { entries: usize::MAX, large: usize::MAX, small_octets: u64::MAX };
+}
 
 impl Store {
     /// Resolves when the spool may hold something new that is due. Ask for it *before* looking.
@@ -80,27 +100,36 @@ impl Store {
         Ok((accounts, next.and_then(|next| Timestamp::from_millisecond(next).ok())))
     }
 
-    /// Takes up to `most` due entries of an account, oldest first. The attempt is written down with
-    /// the time of the next, `again_at`, before any of it is made.
+    /// Takes due entries of an account, one after the other in the order of [`CLAIM`]. The attempt is
+    /// written down with the time of the next, `again_at`, before any of it is made.
     pub async fn claim(
         &self,
         account: AccountId,
         now: Timestamp,
         again_at: Timestamp,
-        most: u32,
+        most: Most,
     ) -> Result<Vec<Entry>, StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
-                let rows = sqlx::query(CLAIM)
-                    .bind(again_at.as_millisecond())
-                    .bind(account.0.as_bytes().as_slice())
-                    .bind(now.as_millisecond())
-                    .bind(most)
-                    .fetch_all(connection)
-                    .await?;
-                let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-                entries.sort_by_key(|entry| entry.id);
-                Ok(entries)
+                let mut claimed: Vec<Entry> = Vec::new();
+                let mut large = 0;
+                while claimed.len() < most.entries {
+                    let any = large < most.large;
+                    let small = i64::try_from(most.small_octets).unwrap_or(i64::MAX);
+                    let octets = if any { i64::MAX } else { small };
+                    let row = sqlx::query(CLAIM)
+                        .bind(ceil_ms(again_at))
+                        .bind(account.0.as_bytes().as_slice())
+                        .bind(now.as_millisecond())
+                        .bind(octets)
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                    let Some(row) = row else { break };
+                    let entry = entry(&row)?;
+                    large += usize::from(entry.size > most.small_octets);
+                    claimed.push(entry);
+                }
+                Ok(claimed)
             })
         })
         .await
@@ -326,7 +355,12 @@ impl Store {
     }
 }
 
-/// The octets of reports that wait no longer.
+/// In whole milliseconds, and never before the time itself: nothing is tried earlier than was told.
+fn ceil_ms(at: Timestamp) -> i64 {
+    let rest = at.subsec_nanosecond() % 1_000_000;
+    at.as_millisecond() + i64::from(rest > 0)
+}
+
 /// What is written down of an attempt that ended.
 struct Ending {
     outcome: Outcome,
@@ -364,7 +398,7 @@ async fn settle(
          OR ?1 = 'failed' AND json_extract(progress, '$.begun') > 0 THEN ?8 END WHERE id = ?9",
     )
     .bind(state.name())
-    .bind(due_at.as_millisecond())
+    .bind(ceil_ms(due_at))
     .bind(i64::try_from(waited.as_millis()).unwrap_or(i64::MAX))
     .bind(note)
     .bind(answered)

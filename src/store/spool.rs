@@ -36,6 +36,7 @@ use uuid::Uuid;
 pub use super::entry_id::EntryId;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
 use super::progress::{self, Progress};
+pub use super::queue::Most;
 use super::verdict::Waiting;
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;
@@ -411,7 +412,7 @@ mod tests {
 
     async fn claim_all(store: &Store) -> Vec<Entry> {
         let now = Timestamp::now();
-        store.claim(account().id, now, now + Duration::from_secs(10), 100).await.unwrap()
+        store.claim(account().id, now, now + Duration::from_secs(10), Most::ALL).await.unwrap()
     }
 
     fn directory() -> tempfile::TempDir {
@@ -542,12 +543,20 @@ mod tests {
         let directory = directory();
         let store = store(directory.path()).await;
         let mut connection = store.read().await.unwrap();
-        for query in [DUE, CLAIM] {
+        for (query, indexes) in [
+            (DUE, &["entry_due"][..]),
+            (CLAIM, &["entry_due_invite", "entry_due_begun", "entry_due_new", "entry_series"]),
+        ] {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
             let plan = sqlx::query(explain).fetch_all(&mut *connection).await.unwrap();
             let steps: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert!(steps.iter().any(|step| step.contains("INDEX entry_due")), "{steps:#?}");
-            assert!(!steps.iter().any(|step| step.starts_with("SCAN entry")), "{steps:#?}");
+            for index in indexes {
+                let named = format!("INDEX {index} (");
+                assert!(steps.iter().any(|step| step.contains(&named)), "{index}: {steps:#?}");
+            }
+            let reads_all =
+                |step: &String| step.starts_with("SCAN entry") || step.contains("TEMP B-TREE");
+            assert!(!steps.iter().any(reads_all), "{steps:#?}");
         }
     }
 

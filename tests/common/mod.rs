@@ -1,6 +1,7 @@
 //! A whole bridge for a test: sandbox, daemon parts in this process, and a signed-in account.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod ahead;
 pub mod daemon;
 pub mod graph;
 
