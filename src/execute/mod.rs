@@ -114,8 +114,8 @@ impl Executor {
     }
 
     async fn carry_out(&self, turn: &Turn) -> Result<(), Ended> {
-        let mut progress = turn.entry.progress.clone();
-        if progress.doubt.is_some() && self.resolve(turn, &mut progress).await? {
+        let progress = turn.entry.progress.clone();
+        if self.resolve(turn, &progress).await? {
             return Ok(());
         }
         let (envelope, plan) = if plan::is_large(turn.entry.size) {
