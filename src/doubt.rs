@@ -1,4 +1,4 @@
-//! What follows from a look at a mail whose sending was begun and whose answer never came. Pure.
+//! What follows from the answer to a send; and, where none came, from looks at the mail. Pure.
 //!
 //! Graph's send has no idempotency key, and a 504 may or may not have sent. But the mail is a draft that
 //! can be looked at: sent, or not sent, or not there. What is not sent *now* may still be sent by a call
@@ -10,21 +10,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A send that was begun, and what was seen of it since.
+/// A send that was begun and whose answer is not known, and what was seen of it since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
-    /// When the call was begun.
+    /// When the call was begun: what was sent before is another mail.
     pub since: Timestamp,
     /// When it may be looked for next, and no sooner, whoever asks.
     pub look_at: Timestamp,
-    /// When it was first seen unsent, if it was seen so without a break.
-    pub unsent_at: Option<Timestamp>,
+    /// It was seen unsent, and nothing else since.
+    #[serde(default)]
+    pub unsent: bool,
     /// How often in a row it was nowhere.
     pub nowhere: u32,
+    /// A later call was refused for good: the next refusal counts.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// What a look found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Seen {
     /// It is no draft any more, or it was submitted.
     Sent,
@@ -61,14 +65,9 @@ impl Patience {
         self.quiet
     }
 
-    /// Between the two looks that find it unsent (60 s).
+    /// Between the two looks that find it unsent (180 s): what a call does late, it does within the two.
     fn apart(self) -> Duration {
-        self.quiet / 2
-    }
-
-    /// After the call before it is made again (300 s).
-    fn before_again(self) -> Duration {
-        self.quiet * 5 / 2
+        self.quiet * 3 / 2
     }
 
     /// Between looks at what is nowhere (15 min: three looks over half an hour).
@@ -85,32 +84,59 @@ impl Patience {
 impl Doubt {
     pub fn new(since: Timestamp, patience: Patience) -> Doubt {
         let look_at = after(since, patience.quiet());
-        Doubt { since, look_at, unsent_at: None, nowhere: 0 }
+        Doubt { since, look_at, unsent: false, nowhere: 0, refused: false }
     }
 
     /// What follows from a look at `now`, which is not before [`Doubt::look_at`].
     pub fn judge(&self, seen: Seen, now: Timestamp, patience: Patience) -> Verdict {
+        let again = |pause, unsent, nowhere| {
+            let look_at = after(now, pause);
+            Verdict::LookAgain(Doubt { look_at, unsent, nowhere, ..self.clone() })
+        };
+        let nowhere = self.nowhere.saturating_add(1);
         match seen {
             Seen::Sent => Verdict::Sent,
-            Seen::Unsent => {
-                let first = self.unsent_at.unwrap_or(now);
-                let at =
-                    after(first, patience.apart()).max(after(self.since, patience.before_again()));
-                if self.unsent_at.is_some() && now >= at {
-                    return Verdict::SendAgain;
-                }
-                let doubt =
-                    Doubt { unsent_at: Some(first), nowhere: 0, since: self.since, look_at: at };
-                Verdict::LookAgain(doubt)
+            Seen::Unsent if self.unsent => Verdict::SendAgain,
+            Seen::Unsent => again(patience.apart(), true, 0),
+            Seen::Nowhere if nowhere >= NOWHERE_LOOKS => Verdict::Held,
+            Seen::Nowhere => again(patience.between_nowhere(), false, nowhere),
+        }
+    }
+}
+
+/// What an answer other than yes says of its call, which was to send the mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing came of the call, but of another one something may.
+    NotNow,
+    /// Nothing came of the call, nor would of another one.
+    Refused,
+    /// There was none, or none that says what came of the call.
+    Unknown,
+}
+
+impl Answer {
+    /// The doubt in which it leaves the mail, after a call that was begun at `since` and over at `now`;
+    /// `None`: nothing came of the call, and what was known before holds as it did.
+    ///
+    /// An answer speaks of its own call alone: what an `earlier` one did, which had none, only a look
+    /// tells. So a call may have been refused because the mail was sent already: the first refusal is
+    /// looked into, and the second one counts.
+    pub fn weigh(
+        self,
+        earlier: Option<&Doubt>,
+        since: Timestamp,
+        now: Timestamp,
+        patience: Patience,
+    ) -> Option<Doubt> {
+        // The call may have gone out a moment ago, whenever it was begun: machines sleep.
+        let doubt = Doubt { since, ..Doubt::new(now, patience) };
+        match (self, earlier) {
+            (Answer::Unknown, _) => Some(doubt),
+            (Answer::Refused, Some(earlier)) if !earlier.refused => {
+                Some(Doubt { since: earlier.since, refused: true, ..doubt })
             }
-            Seen::Nowhere => {
-                let nowhere = self.nowhere + 1;
-                if nowhere >= NOWHERE_LOOKS {
-                    return Verdict::Held;
-                }
-                let look_at = after(now, patience.between_nowhere());
-                Verdict::LookAgain(Doubt { nowhere, unsent_at: None, since: self.since, look_at })
-            }
+            (Answer::NotNow | Answer::Refused, _) => None,
         }
     }
 }
@@ -161,6 +187,24 @@ mod tests {
         }
         assert_eq!(now, at(120 + 1800));
         assert_eq!(doubt.judge(Seen::Nowhere, now, PATIENCE), Verdict::Held);
+    }
+
+    #[test]
+    fn an_answer_speaks_of_its_own_call_alone() {
+        let weigh = |answer: Answer, earlier| answer.weigh(earlier, at(0), at(7), PATIENCE);
+        let unknown = weigh(Answer::Unknown, None).unwrap();
+        assert_eq!((unknown.since, unknown.look_at), (at(0), at(127)));
+        assert_eq!(weigh(Answer::NotNow, None), None);
+        assert_eq!(weigh(Answer::Refused, None), None);
+        let seen = Doubt { unsent: true, ..Doubt::new(at(-300), PATIENCE) };
+        assert_eq!(weigh(Answer::Unknown, Some(&seen)), Some(unknown));
+        assert_eq!(weigh(Answer::NotNow, Some(&seen)), None, "the doubt stays as it was");
+        let refused = weigh(Answer::Refused, Some(&seen)).unwrap();
+        assert_eq!((refused.since, refused.look_at, refused.unsent), (at(-300), at(127), false));
+        let Verdict::LookAgain(refused) = refused.judge(Seen::Unsent, at(127), PATIENCE) else {
+            panic!("sent again at the first look")
+        };
+        assert_eq!(weigh(Answer::Refused, Some(&refused)), None);
     }
 
     /// One call that is lost, or takes effect at some time, and looks that are themselves late or fail.

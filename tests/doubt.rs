@@ -7,10 +7,14 @@ mod common;
 use std::time::Instant;
 
 use common::daemon::{Client, Daemon, Mail, Site};
-use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
+use common::{COLLEAGUE, PATIENCE, USER, say, sign_in_with, worlds};
+use postbridge::account::{Profile, Standing};
+use postbridge::app;
+use postbridge::config::Config;
 use postbridge::control::{Reply, Request};
 use postbridge::graph::message::TAG_PROPERTY;
 use postbridge::sandbox::grants::Grant;
+use postbridge::sandbox::journal;
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
 use postbridge::sandbox::world::Switches;
 use postbridge::store::order::Order;
@@ -21,6 +25,11 @@ fn busy() -> Answer {
     Answer { status: 504, code: "UnknownError".into(), message: None, retry_after: None }
 }
 
+/// What a gateway on the way says that waited in vain.
+fn timed_out() -> Answer {
+    Answer { status: 524, code: String::new(), message: None, retry_after: None }
+}
+
 /// What can become of the call that sends.
 fn misfortunes() -> Vec<Act> {
     vec![
@@ -29,6 +38,7 @@ fn misfortunes() -> Vec<Act> {
         Act::Truncate,
         Act::Answer(busy()),
         Act::ActThenAnswer(busy()),
+        Act::ActThenAnswer(timed_out()),
         // When the next request comes, which is the one that looks for it.
         Act::AnswerThenAct(LateAct { answer: busy(), after_seconds: 0 }),
     ]
@@ -38,16 +48,7 @@ fn misfortunes() -> Vec<Act> {
 fn sent_through(switches: &Switches, act: &Act) -> (State, usize) {
     let site = Site::new();
     *site.sandbox.world().switches() = switches.clone();
-    let send = Rule {
-        method: Some("POST".into()),
-        route: "/v1.0/me/messages/*/send".into(),
-        mailbox: None,
-        nth: vec![1],
-        every: false,
-        probability: None,
-        times: Some(1),
-        act: act.clone(),
-    };
+    let send = nth("POST", SEND, 1, act.clone());
     site.sandbox.world().faults.set(Script { seed: 0, faults: vec![send] });
     let mut daemon = site.serve();
     hand_in(&site, &mut daemon);
@@ -56,6 +57,41 @@ fn sent_through(switches: &Switches, act: &Act) -> (State, usize) {
     assert!(hit, "the send never came");
     let entry = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
     (entry.state, site.copies("in doubt").get(COLLEAGUE).copied().unwrap_or_default())
+}
+
+const SEND: &str = "/v1.0/me/messages/*/send";
+
+fn nth(method: &str, route: &str, nth: u64, act: Act) -> Rule {
+    Rule {
+        method: Some(method.into()),
+        route: route.into(),
+        mailbox: None,
+        nth: vec![nth],
+        every: false,
+        probability: None,
+        times: Some(1),
+        act,
+    }
+}
+
+/// A sandbox where the first quiet time is as long as this, in seconds.
+fn site(quiet: &str) -> Site {
+    let site = Site::new();
+    let configuration = site.configuration();
+    site.write_configuration(
+        &configuration.replace("seconds = 0.04", &format!("seconds = {quiet}")),
+    );
+    site
+}
+
+/// Returns when so many sends were answered.
+fn await_sends(site: &Site, daemon: &Daemon, most: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_send = |one: &&journal::Entry| one.path.ends_with("/send") && one.status.is_some();
+    while site.sandbox.world().journal.entries().iter().filter(is_send).count() < most {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 fn hand_in(site: &Site, daemon: &mut Daemon) {
@@ -102,6 +138,85 @@ fn killed_at_any_request_of_a_draft_it_goes_once_in_every_world() {
     }
 }
 
+/// The first call sent it, which nobody can see for a while, and the second one is refused because of
+/// that; or is not even heard.
+#[test]
+fn what_a_second_call_is_answered_says_nothing_of_the_first() {
+    for second in [None, Some(429)] {
+        let site = site("1.0");
+        *site.sandbox.world().switches() = Switches {
+            second_send: SecondSend::Refused,
+            message_flags: MessageFlags::Hidden,
+            sent_items_delay_ms: 600_000,
+            ..Switches::default()
+        };
+        let mut faults = vec![nth("POST", SEND, 1, Act::ActThenAnswer(busy()))];
+        if let Some(status) = second {
+            let answer = Answer { status, retry_after: Some("1".into()), ..busy() };
+            faults.push(nth("POST", SEND, 2, Act::Answer(answer)));
+        }
+        site.sandbox.world().faults.set(Script { seed: 0, faults });
+        let mut daemon = site.serve();
+        hand_in(&site, &mut daemon);
+        await_sends(&site, &daemon, 2);
+        // Before the next look it has moved to Sent Items.
+        site.sandbox.world().clock.advance(660);
+        let entries = site.finish(&mut daemon);
+        let states: Vec<State> = entries.iter().map(|entry| entry.state).collect();
+        assert_eq!(states, [State::Sent], "{second:?}: {}", daemon.log());
+        assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1), "{second:?}");
+    }
+}
+
+/// A mail that Microsoft will not send has its answer lost first: it fails all the same.
+#[test]
+fn what_is_refused_after_a_lost_answer_fails_at_the_second_refusal() {
+    let site = Site::new();
+    let refused = || Answer { status: 400, code: "ErrorInvalidRecipients".into(), ..busy() };
+    let faults = vec![
+        nth("POST", SEND, 1, Act::CutBefore),
+        nth("POST", SEND, 2, Act::Answer(refused())),
+        nth("POST", SEND, 3, Act::Answer(refused())),
+    ];
+    site.sandbox.world().faults.set(Script { seed: 0, faults });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon);
+    let entries = site.finish(&mut daemon);
+    let entry = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
+    assert_eq!(entry.state, State::Failed, "{}", daemon.log());
+    assert_eq!(entry.answered.as_deref(), Some("400 ErrorInvalidRecipients"));
+    assert_eq!(site.copies("in doubt").len(), 0);
+}
+
+/// Its token had expired, and the next one took long: the call goes out long after it was written down
+/// for the first time. What it does late is waited for from then on.
+#[test]
+fn a_call_that_went_out_late_has_all_its_time() {
+    let site = site("0.8");
+    site.sandbox.world().switches().second_send = SecondSend::SendsAgain;
+    let late = LateAct { answer: busy(), after_seconds: 1 };
+    let faults = vec![
+        nth("POST", SEND, 1, Act::ExpireTokens),
+        nth("POST", "/*/oauth2/v2.0/token", 2, Act::DelayMs(3000)),
+        nth("POST", SEND, 2, Act::AnswerThenAct(late)),
+    ];
+    site.sandbox.world().faults.set(Script { seed: 0, faults });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon);
+    let entries = site.finish(&mut daemon);
+    assert_eq!(entries[0].state, State::Sent, "{}", daemon.log());
+    let fired = site.sandbox.world().faults.running().counts().iter().all(|count| count.fired == 1);
+    assert!(fired, "the sandbox did not do all of it");
+    // What is still to come, comes when somebody looks.
+    site.sandbox.world().clock.advance(60);
+    site.runtime.block_on(async {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/_sandbox/ledger", site.sandbox.url());
+        assert!(http.get(url).send().await.unwrap().status().is_success());
+    });
+    assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1));
+}
+
 /// Killed behind the send; and before anybody can look, its user deletes what lies in Sent Items.
 #[test]
 fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
@@ -123,6 +238,33 @@ fn what_is_nowhere_to_be_found_is_held_and_never_sent_again() {
     let entries = site.finish(&mut daemon);
     let sent = entries.iter().find(|entry| entry.id == held.id).unwrap();
     assert_eq!((sent.state, site.copies("in doubt").get(COLLEAGUE)), (State::Sent, Some(&2)));
+}
+
+/// Its user signed in again, for sending alone: one mail in doubt does not stop the others.
+#[test]
+fn what_may_not_be_looked_for_any_more_is_held_and_the_account_sends_on() {
+    let site = Site::new();
+    let mut daemon = site.serve();
+    site.kill_at(&daemon, 4, When::After);
+    hand_in(&site, &mut daemon);
+    daemon.ended();
+    let config = Config::load(Some(&site.config_file())).unwrap();
+    site.runtime.block_on(async {
+        let control = app::open(&config).await.unwrap();
+        sign_in_with(USER, Some(Profile::SendOnly), &control).await;
+    });
+    site.at_peace();
+    daemon = site.serve();
+    let mut client = Client::connect(daemon.address, &site.password).unwrap();
+    client.submit(&Mail::new("another", &[COLLEAGUE], &[], 100)).unwrap();
+    let entries = site.finish(&mut daemon);
+    let mut mails = entries.iter().filter(|entry| entry.kind == Kind::Submission);
+    let states: Vec<State> = mails.by_ref().map(|entry| entry.state).collect();
+    assert_eq!(states, [State::Sent, State::Held], "{}", daemon.log());
+    for subject in ["in doubt", "another"] {
+        assert_eq!(site.copies(subject).get(COLLEAGUE), Some(&1), "{subject}");
+    }
+    assert_eq!(site.at_rest().1.standing, Standing::Ready);
 }
 
 /// Five days of looking in vain are enough; and of what may have gone, nobody says that it failed.
@@ -207,6 +349,49 @@ fn drafts_that_were_left_behind_are_swept() {
     site.finish(&mut daemon);
     assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1));
     assert_eq!(drafts(), 1, "another mail's draft is not ours to delete");
+}
+
+/// An operator has a failed mail sent again while the drafts of its first try are being looked for.
+#[test]
+fn a_draft_that_was_made_meanwhile_is_not_swept() {
+    let site = Site::new();
+    let refused = Answer { status: 400, code: "ErrorInvalidRecipients".into(), ..busy() };
+    // The second send is that of the report, the third one that of the new draft, which waits then.
+    let throttled = Answer { status: 429, retry_after: Some("6".into()), ..busy() };
+    let sweep = "/v1.0/me/messages";
+    let faults = vec![
+        nth("POST", SEND, 1, Act::Answer(refused)),
+        nth("GET", sweep, 1, Act::DelayMs(5000)),
+        nth("POST", SEND, 3, Act::Answer(throttled)),
+    ];
+    site.sandbox.world().faults.set(Script { seed: 0, faults });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon);
+    let deadline = Instant::now() + PATIENCE;
+    let journal = || site.sandbox.world().journal.entries();
+    let is_sweep = |one: &journal::Entry| one.method == "GET" && one.path == sweep;
+    while !journal().iter().any(is_sweep) {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let Some(Reply::Entries { entries, .. }) =
+        site.ask(&Request::Entries { state: Some(State::Failed), most: 1 })
+    else {
+        panic!("{}", daemon.log())
+    };
+    let again = Request::Order { id: entries[0].id, order: Order::Retry };
+    assert!(matches!(site.ask(&again), Some(Reply::Entry { .. })), "{}", daemon.log());
+    await_sends(&site, &daemon, 3);
+    let unanswered = journal().iter().find(|one| is_sweep(one)).unwrap().status.is_none();
+    assert!(unanswered, "the new draft came too late to be in the way");
+    let entries = site.finish(&mut daemon);
+    let sent = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
+    assert_eq!(sent.state, State::Sent, "{}", daemon.log());
+    assert_eq!(site.copies("in doubt").get(COLLEAGUE), Some(&1));
+    let journal = journal();
+    let is_draft = |one: &&journal::Entry| one.path.ends_with("/send");
+    let draft = journal.iter().rfind(is_draft).unwrap().path.trim_end_matches("/send").to_owned();
+    assert!(!journal.iter().any(|one| one.method == "DELETE" && one.path == draft), "{draft}");
 }
 
 /// A client used the same Message-ID for another mail, which is a draft at this moment.

@@ -240,6 +240,35 @@ fn a_large_mail_whose_answers_are_lost_or_late_goes_once_with_each_of_its_files_
     }
 }
 
+/// A create without an answer left a draft with our tag. What is looked for is the other one.
+#[test]
+fn a_large_mail_in_doubt_is_not_taken_for_the_draft_that_was_left_behind() {
+    let files = seven();
+    let mail = mail("seven", &files);
+    let site = Site::new();
+    let rule = |route: &str, act| Rule {
+        method: Some("POST".into()),
+        route: route.into(),
+        mailbox: None,
+        nth: vec![1],
+        every: false,
+        probability: None,
+        times: Some(1),
+        act,
+    };
+    let faults = vec![
+        rule("/v1.0/me/messages/*/send", Act::CutBefore),
+        rule("/v1.0/me/messages", Act::CutAfter),
+    ];
+    site.sandbox.world().faults.set(Script { seed: 0, faults });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon, &mail);
+    let entries = site.finish(&mut daemon);
+    let states: Vec<State> = entries.iter().map(|entry| entry.state).collect();
+    assert_eq!(states, [State::Sent], "{}", daemon.log());
+    check_delivered(&site, &mail, &files, "beside one that was left behind");
+}
+
 /// How often a file's upload was begun, when its second piece is refused in this way.
 fn begun_uploads(act: Act, change: impl FnOnce(&mut Switches)) -> usize {
     let files = seven();

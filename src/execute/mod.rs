@@ -123,8 +123,8 @@ impl Executor {
         if turn.entry.kind == Kind::Object {
             return self.change_object(turn).await;
         }
-        let mut progress = turn.entry.progress.clone();
-        if progress.doubt.is_some() && self.resolve(turn, &mut progress).await? {
+        let progress = turn.entry.progress.clone();
+        if self.resolve(turn, &progress).await? {
             return Ok(());
         }
         let (envelope, plan) = if plan::is_large(turn.entry.size) {

@@ -15,6 +15,7 @@ use crate::graph::Failure;
 use crate::graph::draft::Traces;
 use crate::graph::message::{Found, Standing};
 use crate::store::progress::{Draft, Progress};
+use crate::store::spool::{Entry, State};
 
 impl Executor {
     /// `POST /me/sendMail`: one call, and nothing to look at if its answer is lost.
@@ -76,31 +77,37 @@ impl Executor {
     pub(super) async fn send_the_draft(
         &self,
         turn: &Turn,
-        mut progress: Progress,
+        progress: Progress,
     ) -> Result<(), Ended> {
-        let id = turn.entry.id;
-        let Some(draft_id) = progress.draft.as_ref().map(|draft| draft.id.clone()) else {
+        let (id, progress) = (turn.entry.id, &progress);
+        let Some(draft) = &progress.draft else {
             return Err(later("the draft is lost".into()));
         };
-        let unsent = progress.clone();
-        progress.doubt = Some(Doubt::new(self.store.clock().now(), self.patience));
-        let (sending, unsent, draft_id) = (&progress, &unsent, draft_id.as_str());
-        let sent = self
+        let in_doubt = self
             .with_token(turn, |graph, token| async move {
-                self.store.begin_sending(id, sending).await.map_err(not_written)?;
-                let answer = graph.send_draft(token.expose(), draft_id).await;
-                if answer.as_ref().is_err_and(is_certain) {
-                    self.store.not_sent(id, unsent).await.map_err(not_written)?;
+                let since = self.store.clock().now();
+                // What is true if this is the last that is heard of it.
+                let sending = progress.in_doubt(Doubt::new(since, self.patience));
+                self.store.begin_sending(id, &sending).await.map_err(not_written)?;
+                let Err(failure) = graph.send_draft(token.expose(), &draft.id).await else {
+                    return Ok(None);
+                };
+                let (answer, earlier) = (failure.of_a_send(), progress.doubt.as_ref());
+                match answer.weigh(earlier, since, self.store.clock().now(), self.patience) {
+                    Some(doubt) => Ok(Some((doubt, failure.into_why()))),
+                    None => {
+                        self.store.not_sent(id, progress).await.map_err(not_written)?;
+                        Err(failure)
+                    }
                 }
-                answer
             })
-            .await;
-        match sent {
-            Ok(()) => Ok(()),
-            Err(Missed::Gone) => Err(self.in_doubt(sending, "the draft is gone".into())),
-            Err(Missed::Ended(Ended::Unknown { note })) => Err(self.in_doubt(sending, note)),
-            Err(missed) => Err(missed.into()),
+            .await?;
+        let Some((doubt, why)) = in_doubt else { return Ok(()) };
+        let at = doubt.look_at;
+        if self.record_progress(turn, &progress.in_doubt(doubt)).await.is_err() {
+            tracing::warn!(entry = %id, "in doubt as it was written down before the call");
         }
+        Err(Ended::InDoubt { at, note: format!("{NO_ANSWER} ({why})") })
     }
 
     /// Somebody deleted the draft before it was sent: the next attempt makes another one.
@@ -113,29 +120,25 @@ impl Executor {
     }
 
     /// Finds out what became of a send whose answer is not known. `true`: it was sent; `false`: it
-    /// was not, and may be sent again.
-    pub(super) async fn resolve(
-        &self,
-        turn: &Turn,
-        progress: &mut Progress,
-    ) -> Result<bool, Ended> {
-        let (Some(draft), Some(doubt)) = (&progress.draft, &progress.doubt) else {
-            return Ok(false);
-        };
-        if self.store.clock().now() < doubt.look_at {
-            return Err(self.in_doubt(progress, "it is too early to look".into()));
+    /// was not, and may be sent again; the doubt stays until it is, and beyond if nothing comes of that.
+    pub(super) async fn resolve(&self, turn: &Turn, progress: &Progress) -> Result<bool, Ended> {
+        let Some(doubt) = &progress.doubt else { return Ok(false) };
+        if !turn.account.has("Mail.ReadWrite") {
+            // Graph's refusal would stop the account, which may well send.
+            let note = format!("{NO_ANSWER}, and the account may not look for it any more");
+            return Err(Ended::Unknown { note });
         }
-        let seen = self.look_for_draft(turn, draft, doubt.since).await?;
+        if self.store.clock().now() < doubt.look_at {
+            let note = format!("{NO_ANSWER} (it is too early to look)");
+            return Err(Ended::InDoubt { at: doubt.look_at, note });
+        }
+        let seen = self.look_for_draft(turn, progress, doubt.since).await?;
         match doubt.judge(seen, self.store.clock().now(), self.patience) {
             Verdict::Sent => Ok(true),
-            Verdict::SendAgain => {
-                progress.doubt = None;
-                Ok(false)
-            }
+            Verdict::SendAgain => Ok(false),
             Verdict::LookAgain(doubt) => {
                 let at = doubt.look_at;
-                progress.doubt = Some(doubt);
-                self.record_progress(turn, progress).await?;
+                self.record_progress(turn, &progress.in_doubt(doubt)).await?;
                 let what =
                     if seen == Seen::Nowhere { "nowhere to be found" } else { "not sent yet" };
                 Err(Ended::InDoubt { at, note: format!("{NO_ANSWER}; it is {what}") })
@@ -149,37 +152,31 @@ impl Executor {
         }
     }
 
-    fn in_doubt(&self, progress: &Progress, note: String) -> Ended {
-        let now = || self.store.clock().now();
-        let at = progress.doubt.as_ref().map_or_else(now, |doubt| doubt.look_at);
-        Ended::InDoubt { at, note: format!("{NO_ANSWER} ({note})") }
-    }
-
     /// By its id, by our tag, by its Message-ID.
     async fn look_for_draft(
         &self,
         turn: &Turn,
-        draft: &Draft,
+        progress: &Progress,
         begun_at: Timestamp,
     ) -> Result<Seen, Ended> {
-        let (tag, draft) = (&tag(turn), &draft);
-        let sighting = self
+        let (tag, draft) = (&tag(turn), progress.draft.as_ref());
+        let id = draft.map(|draft| draft.id.as_str());
+        let message_id = draft.and_then(|draft| draft.message_id.as_deref());
+        let standing = self
             .with_token(turn, |graph, token| async move {
-                let (id, message_id) = (Some(draft.id.as_str()), draft.message_id.as_deref());
                 graph.find(token.expose(), &Traces { id, tag, message_id, begun_at }).await
             })
             .await;
-        let sighting = sighting.map_err(|missed| match Ended::from(missed) {
+        match standing.map_err(Ended::from) {
+            Ok(Standing::Sent | Standing::Submitted) => Ok(Seen::Sent),
+            Ok(Standing::Unsent) if draft.is_some() => Ok(Seen::Unsent),
+            Ok(Standing::Unsent | Standing::Nowhere) => Ok(Seen::Nowhere),
             // That it may not be looked for says nothing of whether it was sent.
-            Ended::Failed(refused) => later(format!("it cannot be looked for: {}", refused.why)),
-            ended => ended,
-        })?;
-        Ok(match sighting.standing {
-            Standing::Sent | Standing::Submitted => Seen::Sent,
-            Standing::Unsent if sighting.id.as_ref() == Some(&draft.id) => Seen::Unsent,
-            // Another draft of this mail, left by a create without an answer, says nothing of this one.
-            Standing::Unsent | Standing::Nowhere => Seen::Nowhere,
-        })
+            Err(Ended::Failed(refused)) => {
+                Err(later(format!("it cannot be looked for: {}", refused.why)))
+            }
+            Err(ended) => Err(ended),
+        }
     }
 
     /// The unsent drafts in the mailbox that this mail made: they carry its tag, or, where a create had no
@@ -214,6 +211,16 @@ impl Executor {
     /// Deletes the drafts that a mail left behind which came to its end.
     pub async fn sweep(&self, turn: &Turn) -> Result<(), Ended> {
         let left = self.left_behind(turn).await?;
+        // An operator may have set it in motion again meanwhile: what it goes by now is among these.
+        let found = self.store.entry(turn.entry.id).await;
+        let found = found.map_err(|error| later(error.to_string()))?;
+        let is_over = |entry: &Entry| {
+            matches!(entry.state, State::Sent | State::Failed)
+                && entry.attempts == turn.entry.attempts
+        };
+        if !found.as_ref().is_some_and(is_over) {
+            return Err(later("it is on its way again".into()));
+        }
         for id in left.iter().map(|one| one.id.as_str()) {
             let deleted = self
                 .with_token(turn, |graph, token| async move {
@@ -244,9 +251,4 @@ const NO_ANSWER: &str = "Microsoft's answer to the call that sends it never came
 /// Graph: values of extended properties are compared without regard to case.
 pub(super) fn tag(turn: &Turn) -> String {
     turn.entry.id.to_string().to_lowercase()
-}
-
-/// Nothing was sent, whatever else. A 404 is not: what was sent is a draft no more.
-fn is_certain(failure: &Failure) -> bool {
-    !matches!(failure, Failure::Unknown { .. } | Failure::Never { status: 404, .. })
 }

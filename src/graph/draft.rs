@@ -33,14 +33,6 @@ pub struct Traces<'t> {
     pub begun_at: Timestamp,
 }
 
-/// What was found of a draft.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
-    pub standing: Standing,
-    /// Of what stands so; `None` where nothing does.
-    pub id: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct List<T> {
     value: Vec<T>,
@@ -127,15 +119,15 @@ impl Graph {
 
     /// What became of a draft whose send was not answered.
     ///
-    /// Its id and its tag name it alone, and the stronger evidence of the two counts. A Message-ID
+    /// Its id names it alone, its tag the drafts of its mail, and the strongest evidence counts. A Message-ID
     /// may be another mail's as well: clients use one twice. So it is asked for only where there is
     /// neither, and what bears another tag of ours, was sent before, or is still a draft (left over
     /// from a creation whose answer was lost) is not what is looked for.
-    pub async fn find(&self, token: &str, traces: &Traces<'_>) -> Result<Sighting, Failure> {
+    pub async fn find(&self, token: &str, traces: &Traces<'_>) -> Result<Standing, Failure> {
         let mut seen = Vec::new();
         if let Some(id) = traces.id {
             match self.message(token, id).await {
-                Ok(found) if found.is_sent() => return Ok(strongest(vec![found])),
+                Ok(found) if found.is_sent() => return Ok(found.standing()),
                 Ok(found) => seen.push(found),
                 Err(Failure::Never { status: 404, .. }) => {}
                 Err(failure) => return Err(failure),
@@ -152,7 +144,7 @@ impl Graph {
                 is_ours && one.is_sent() && one.sent_at().is_none_or(|at| at >= early)
             }));
         }
-        Ok(strongest(seen))
+        Ok(Standing::of(&seen, traces.id))
     }
 
     /// A mail by its id.
@@ -218,14 +210,6 @@ fn expand() -> String {
     format!(
         "singleValueExtendedProperties($filter=id eq '{FLAGS_PROPERTY}' or id eq '{TAG_PROPERTY}')"
     )
-}
-
-fn strongest(seen: Vec<Found>) -> Sighting {
-    let found = seen.into_iter().max_by_key(Found::standing);
-    Sighting {
-        standing: found.as_ref().map_or(Standing::Nowhere, Found::standing),
-        id: found.map(|found| found.id),
-    }
 }
 
 /// OData: a quote within a string is doubled.

@@ -11,6 +11,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::resource::DuplicateTransaction;
+use crate::doubt;
 
 /// How a call to Graph failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,12 +106,36 @@ impl Failure {
             // A conflict changed nothing (Graph: ErrorIrresolvableConflict).
             409 | 412 => Failure::Conflict { why },
             423 | 507 => later(false),
-            408 | 500 | 502 | 503 | 504 => match effect {
+            501 => never(),
+            // Those without a name are of gateways, most of them for an answer that did not come in time.
+            408 | 500..=599 => match effect {
                 Effect::Irreversible => Failure::Unknown { why },
                 Effect::Harmless => later(false),
             },
-            400..=499 | 501 => never(),
+            400..=499 => never(),
             _ => later(false),
+        }
+    }
+
+    /// What it says of the call that sends a draft. A 404 is no refusal: what was sent is a draft no more.
+    pub fn of_a_send(&self) -> doubt::Answer {
+        match self {
+            Failure::Unknown { .. } | Failure::Never { status: 404, .. } => doubt::Answer::Unknown,
+            Failure::Never { .. } => doubt::Answer::Refused,
+            _ => doubt::Answer::NotNow,
+        }
+    }
+
+    /// In words.
+    pub fn into_why(self) -> String {
+        match self {
+            Failure::Later { why, .. }
+            | Failure::Never { why, .. }
+            | Failure::Conflict { why }
+            | Failure::TokenRefused { why }
+            | Failure::Account { why, .. }
+            | Failure::Unknown { why } => why,
+            Failure::Duplicate { .. } => "Graph has made this before".to_owned(),
         }
     }
 
@@ -142,7 +167,6 @@ fn of_stranger(answer: &Answer<'_>, effect: Effect) -> Failure {
     );
     match status.as_u16() {
         401 => Failure::TokenRefused { why: format!("Graph answered {status}") },
-        408 | 500 | 502 | 503 | 504 if effect == Effect::Irreversible => Failure::Unknown { why },
         // Graph itself answers 413 without a body when a request is too large.
         413 => Failure::Never {
             status: 413,
@@ -153,6 +177,7 @@ fn of_stranger(answer: &Answer<'_>, effect: Effect) -> Failure {
             let why = format!("Graph answered {status}");
             Failure::Later { after: after(answer), throttled: true, why }
         }
+        408 | 500..=599 if effect == Effect::Irreversible => Failure::Unknown { why },
         _ => Failure::Later { after: after(answer), throttled: false, why },
     }
 }
@@ -273,9 +298,26 @@ mod tests {
             (504, "UnknownError", "unknown"),
             (507, "quotaLimitReached", "later"),
             (509, "", "throttled"),
+            (524, "", "unknown"),
         ] {
             let got = answer(status, None, &error(code), Effect::Irreversible);
             assert_eq!(kind(&got), expected, "{status} {code}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_found_may_have_been_sent() {
+        use doubt::Answer::{NotNow, Refused, Unknown};
+        for (status, expected) in [
+            (404, Unknown),
+            (504, Unknown),
+            (400, Refused),
+            (413, Refused),
+            (429, NotNow),
+            (401, NotNow),
+        ] {
+            let got = answer(status, None, &error("x"), Effect::Irreversible).of_a_send();
+            assert_eq!(got, expected, "{status}");
         }
     }
 
@@ -296,6 +338,8 @@ mod tests {
         let page = "<html>blocked</html>";
         assert_eq!(kind(&answer(403, None, page, Effect::Irreversible)), "later");
         assert_eq!(kind(&answer(504, None, page, Effect::Irreversible)), "unknown");
+        assert_eq!(kind(&answer(524, None, page, Effect::Irreversible)), "unknown");
+        assert_eq!(kind(&answer(509, None, page, Effect::Irreversible)), "throttled");
         assert_eq!(kind(&answer(413, None, "", Effect::Irreversible)), "never");
     }
 

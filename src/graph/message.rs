@@ -204,6 +204,15 @@ pub enum Standing {
     Sent,
 }
 
+impl Standing {
+    /// Of one draft, by all that was found of its mail. What is unsent under another id than its own,
+    /// where that is known, is another draft, which a create without an answer left: it says nothing.
+    pub fn of(found: &[Found], id: Option<&str>) -> Standing {
+        let is_it = |one: &&Found| one.is_sent() || id.is_none_or(|id| one.id == id);
+        found.iter().filter(is_it).map(Found::standing).max().unwrap_or(Standing::Nowhere)
+    }
+}
+
 /// A mail of ours as it was found in the mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -272,6 +281,24 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_draft_of_the_same_mail_says_nothing_of_this_one() {
+        let found = |id: &str, is_draft: bool| {
+            let found = serde_json::json!({"id": id, "isDraft": is_draft});
+            serde_json::from_value::<Found>(found).unwrap()
+        };
+        for (found, expected) in [
+            (vec![], Standing::Nowhere),
+            (vec![found("other", true)], Standing::Nowhere),
+            (vec![found("own", true), found("other", true)], Standing::Unsent),
+            (vec![found("other", true), found("own", true)], Standing::Unsent),
+            (vec![found("moved", false), found("own", true)], Standing::Sent),
+        ] {
+            assert_eq!(Standing::of(&found, Some("own")), expected, "{found:?}");
+        }
+        assert_eq!(Standing::of(&[found("other", true)], None), Standing::Unsent);
+    }
 
     #[test]
     fn a_mail_is_sent_when_either_its_flags_or_is_draft_say_so() {

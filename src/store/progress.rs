@@ -35,6 +35,11 @@ pub struct Draft {
 }
 
 impl Progress {
+    /// The same, but in this doubt.
+    pub fn in_doubt(&self, doubt: Doubt) -> Progress {
+        Progress { doubt: Some(doubt), ..self.clone() }
+    }
+
     /// As it stands in the column: none where nothing was begun.
     pub(super) fn column(&self) -> Result<Option<String>, StoreError> {
         let json = (*self != Progress::default()).then(|| serde_json::to_string(self)).transpose();

@@ -113,7 +113,7 @@ impl Site {
 
     /// Brings the database's log into it, so that no connection of ours that is still closing has
     /// anything left to write, and sees that the directory is free.
-    fn at_peace(&self) {
+    pub fn at_peace(&self) {
         let url = format!("sqlite://{}", self.state().join("postbridge.db").display());
         self.runtime.block_on(async {
             let mut connection = SqliteConnection::connect(&url).await.unwrap();

@@ -103,9 +103,14 @@ pub async fn sign_in(control: &Control) {
 }
 
 pub async fn sign_in_as(user: &str, control: &Control) {
+    sign_in_with(user, None, control).await;
+}
+
+/// With this profile from now on.
+pub async fn sign_in_with(user: &str, profile: Option<Profile>, control: &Control) {
     let request = Request::BeginSignIn {
         address: user.parse().unwrap(),
-        profile: None,
+        profile,
         way: Way::Browser { port: 1 },
     };
     let Reply::Browser { flow, url } = control::handle(request, control).await else {
