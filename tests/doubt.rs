@@ -16,7 +16,7 @@ use postbridge::graph::message::TAG_PROPERTY;
 use postbridge::sandbox::grants::Grant;
 use postbridge::sandbox::journal;
 use postbridge::sandbox::script::{Act, Answer, LateAct, Rule, Script, When};
-use postbridge::sandbox::world::Switches;
+use postbridge::sandbox::world::{MessageFlags, SecondSend, Switches};
 use postbridge::store::order::Order;
 use postbridge::store::spool::{Kind, State};
 use sqlx::{Connection, SqliteConnection};
