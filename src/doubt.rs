@@ -65,7 +65,7 @@ impl Patience {
         self.quiet
     }
 
-    /// Between the two looks that find it unsent (180 s): what a call does late, it does within the two.
+    /// Between the two looks that find it unsent (180 s): what a call does late, it has done by the second.
     fn apart(self) -> Duration {
         self.quiet * 3 / 2
     }
