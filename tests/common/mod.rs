@@ -3,6 +3,7 @@
 
 pub mod daemon;
 pub mod graph;
+pub mod http;
 
 use std::io::Write;
 use std::net::SocketAddr;
