@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod graph;
 pub mod totals;
 pub mod worlds;
+pub mod http;
 
 use std::io::Write;
 use std::net::SocketAddr;
