@@ -78,7 +78,7 @@ pub async fn open(config: &Config) -> Result<Control, StartError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let credentials = credentials.as_deref().map(Path::new);
     let access = Access::open(store.clone(), settings, credentials).await?;
-    Ok(Control { store, access })
+    Ok(Control { store, access, pace: None })
 }
 
 /// What can be known without touching anything.
@@ -108,7 +108,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let settings = preconditions(config)?;
     let smtp = &config.smtp;
     let listeners = listen(smtp)?;
-    let control = open(config).await?;
+    let mut control = open(config).await?;
     let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
     let certificates = match (&smtp.certificate, &smtp.key) {
         (Some(certificate), Some(key)) => tls::Files {
@@ -136,6 +136,7 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
     let pace = Pace::new(clock, Limits::default(), mails_per_minute(config));
+    control.pace = Some(pace.clone());
     let worker = Worker { store, executor, pace, patience, report_command };
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");

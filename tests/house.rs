@@ -35,7 +35,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("execute", &["access", "entra", "graph", "store"]),
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "store", "entra::hint"]),
+    ("control", &["access", "store", "entra::hint", "graph::pace"]),
     ("config", &["entra", "store", "smtp::limits"]),
     (
         "app",
