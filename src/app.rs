@@ -90,7 +90,7 @@ async fn open_at(config: &Config, clock: Clock) -> Result<Control, StartError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let credentials = credentials.as_deref().map(Path::new);
     let access = Access::open(store.clone(), settings, credentials).await?;
-    Ok(Control { store, access })
+    Ok(Control { store, access, pace: None })
 }
 
 /// What can be known without touching anything.
@@ -132,7 +132,7 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
     let smtp = &config.smtp;
     let listeners = listen(config)?;
     let calendars = listen_for_calendars(config)?;
-    let control = open_at(config, clock).await?;
+    let mut control = open_at(config, clock).await?;
     let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
     let certificates = match (&smtp.certificate, &smtp.key) {
         (Some(certificate), Some(key)) => tls::Files {
@@ -164,6 +164,7 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
     let report_command = ReportCommand::new(&config.report.command);
     let store = control.store.clone();
     let pace = Pace::new(clock, Limits::default(), mails_per_minute(config));
+    control.pace = Some(pace.clone());
     let watch = Watch {
         store: store.clone(),
         executor: executor.clone(),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,14 +22,15 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::access::{Access, Begun, Polled, SignInError, Way};
-use crate::account::{Account, Address, Profile};
+use crate::account::{Account, Address, Profile, Standing};
 use crate::entra::hint;
+use crate::graph::pace::Pace;
 use crate::invite::Invite;
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
 use crate::store::invites::{Decided, Remembered};
 use crate::store::order::{Order, Refused};
-use crate::store::spool::{Entry, EntryId, State};
+use crate::store::spool::{Entry, EntryId, OnTheirWay, State};
 use crate::store::{Store, StoreError};
 
 /// Name of the socket in the state directory.
@@ -147,11 +149,15 @@ pub enum Reply {
         entries: Vec<Entry>,
         /// How many there are in each state, in all.
         counts: Vec<(State, u64)>,
+        /// The accounts that have mails on their way. None while no daemon runs.
+        waiting: Vec<Waiting>,
     },
     Entry {
         entry: Box<Entry>,
         /// Whose it is; `None` when the account was removed.
         account: Option<Box<Account>>,
+        /// When it will be done, if it waits, and one can tell.
+        expected: Option<Timestamp>,
     },
     Flushed {
         entries: u64,
@@ -175,11 +181,67 @@ pub enum Reply {
     },
 }
 
+/// An account that has mails on their way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub address: Address,
+    pub mails: u64,
+    /// Until then Microsoft wants the mailbox left alone.
+    pub throttled_until: Option<Timestamp>,
+    /// When the last of them will be done, if nothing goes wrong; `None` where one cannot tell.
+    pub expected: Option<Timestamp>,
+}
+
 /// What it takes to carry out a request.
 #[derive(Clone)]
 pub struct Control {
     pub store: Store,
     pub access: Access,
+    /// The worker's; `None` while no daemon runs.
+    pub pace: Option<Pace>,
+}
+
+impl Control {
+    /// When so many mails of an account will be done.
+    fn expected(&self, account: &Account, on_their_way: &OnTheirWay) -> Option<Timestamp> {
+        if account.standing != Standing::Ready {
+            return None;
+        }
+        let outlook = self.pace.as_ref()?.outlook(account)?;
+        let wait = outlook.until_done(on_their_way.mails, on_their_way.octets);
+        let last = on_their_way.last_due_at.saturating_add(outlook.attempt).ok()?;
+        Some(self.store.clock().now().saturating_add(wait).ok()?.max(last))
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let Some(pace) = &self.pace else { return Ok(Vec::new()) };
+        let now = self.store.clock().now();
+        let mut waiting = Vec::new();
+        for one in self.store.on_their_way().await? {
+            let Some(account) = self.store.account(one.account).await? else { continue };
+            let throttled = pace.throttled_for(&account);
+            waiting.push(Waiting {
+                address: account.address.clone(),
+                mails: one.mails,
+                throttled_until: throttled.and_then(|wait| now.saturating_add(wait).ok()),
+                expected: self.expected(&account, &one),
+            });
+        }
+        Ok(waiting)
+    }
+
+    async fn shown(&self, entry: Entry) -> Result<Reply, Refusal> {
+        let account = self.store.account(entry.account).await?;
+        let expected = match &account {
+            Some(account) if entry.state == State::Queued => {
+                let up_to = self.store.up_to(&entry).await?;
+                up_to.and_then(|up_to| self.expected(account, &up_to))
+            }
+            _ => None,
+        };
+        let account = account.map(|account| Box::new((*account).clone()));
+        Ok(Reply::Entry { entry: Box::new(entry), account, expected })
+    }
 }
 
 /// Carries out one request. The only implementation, for daemon and command alike.
@@ -194,7 +256,7 @@ pub async fn handle(request: Request, control: &Control) -> Reply {
 struct Refusal(String);
 
 async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal> {
-    let Control { store, access } = control;
+    let Control { store, access, .. } = control;
     Ok(match request {
         Request::Accounts {} => {
             let accounts = store.accounts().await?;
@@ -245,14 +307,15 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
         }
         Request::Entries { state, most } => {
             let entries = store.entries(state, most.min(ENTRIES_MAX)).await?;
-            Reply::Entries { entries, counts: store.counts().await? }
+            let (counts, waiting) = (store.counts().await?, control.waiting().await?);
+            Reply::Entries { entries, counts, waiting }
         }
         Request::Entry { id } => match store.entry(id).await? {
-            Some(entry) => shown(store, entry).await?,
+            Some(entry) => control.shown(entry).await?,
             None => return Err(no_such_mail(id)),
         },
         Request::Order { id, order } => match store.order(id, order).await? {
-            Ok(entry) => shown(store, entry).await?,
+            Ok(entry) => control.shown(entry).await?,
             Err(refused) => return Err(not_ordered(id, order, refused)),
         },
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
@@ -292,11 +355,6 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
 
 async fn find(store: &Store, address: &Address) -> Result<Arc<Account>, Refusal> {
     store.account_by_login(address.as_str()).await?.ok_or_else(|| unknown(address))
-}
-
-async fn shown(store: &Store, entry: Entry) -> Result<Reply, Refusal> {
-    let account = store.account(entry.account).await?.map(|account| Box::new((*account).clone()));
-    Ok(Reply::Entry { entry: Box::new(entry), account })
 }
 
 fn no_such_mail(id: EntryId) -> Refusal {

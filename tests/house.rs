@@ -58,7 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("watch", &["execute", "graph::pace", "store"]),
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "store", "entra::hint"]),
+    ("control", &["access", "store", "entra::hint", "graph::pace"]),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",

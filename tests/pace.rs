@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use common::ahead::{Bridge, Next, Own, Place};
 use common::{COLLEAGUE, PATIENCE, USER};
+use jiff::Timestamp;
 use postbridge::account::Profile;
+use postbridge::control::{self, Reply, Request, Waiting};
 use postbridge::graph::pace::Limits;
 use postbridge::plan;
 use postbridge::sandbox::journal::Entry as Asked;
@@ -367,4 +369,65 @@ fn no_more_mails_go_in_a_minute_than_the_configuration_says() {
     let took = took(&asked);
     assert!((180..200).contains(&took), "{took} s");
     assert_eq!(bridge.next(&place), Next::Nothing);
+}
+
+fn ask(bridge: &Bridge, request: Request) -> Reply {
+    bridge.runtime.block_on(control::handle(request, &bridge.control))
+}
+
+fn waiting(bridge: &Bridge) -> Vec<Waiting> {
+    match ask(bridge, Request::Entries { state: None, most: 0 }) {
+        Reply::Entries { waiting, .. } => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn expected(bridge: &Bridge, id: EntryId) -> Option<Timestamp> {
+    match ask(bridge, Request::Entry { id }) {
+        Reply::Entry { expected, .. } => expected,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_queue_says_when_the_mails_of_an_account_will_be_done() {
+    let place = place();
+    let thirty = [(USER.to_owned(), NonZeroU32::new(30).unwrap())];
+    let bridge = place.start(&Own { mails_per_minute: thirty.into(), ..Own::default() });
+    let [adele, alex] = [&place.accounts[0], &place.accounts[1]];
+    assert_eq!(waiting(&bridge), []);
+    place.faults(0, vec![rule(COLLEAGUE, "/v1.0/", &[2], answer(429, "7200"))]);
+    let hers: Vec<EntryId> =
+        (0..120).map(|n| bridge.hand_in(adele, MEGAN, &format!("Adele's {n}"))).collect();
+    let his: Vec<EntryId> =
+        (0..5).map(|n| bridge.hand_in(alex, MEGAN, &format!("Alex's {n}"))).collect();
+    bridge.settle(&place).unwrap();
+    let two_hours = place.clock.now() + Duration::from_secs(7190);
+
+    let said = waiting(&bridge);
+    let of = |address: &str| said.iter().find(|one| one.address.as_str() == address).unwrap();
+    assert_eq!((of(USER).mails, of(USER).throttled_until), (90, None));
+    assert_eq!(of(COLLEAGUE).mails, 5);
+    assert!(of(COLLEAGUE).throttled_until.unwrap() > two_hours);
+    assert!(of(COLLEAGUE).expected.unwrap() > of(COLLEAGUE).throttled_until.unwrap());
+    // Ten before it, thirty before it: this minute and the next.
+    let [tenth, fortieth] = [hers[40], hers[70]].map(|id| expected(&bridge, id).unwrap());
+    assert!(tenth < fortieth && fortieth < of(USER).expected.unwrap());
+    assert_eq!(expected(&bridge, hers[0]), None, "it is done");
+    assert!(expected(&bridge, his[4]).unwrap() > two_hours);
+
+    while bridge.settle(&place).is_some_and(|wait| wait < Duration::from_secs(600)) {
+        place.advance(Duration::from_secs(5));
+    }
+    let late = place.clock.now().duration_since(of(USER).expected.unwrap()).as_secs_f64();
+    assert!((-60.0..=75.0).contains(&late), "{late} s late");
+    assert_eq!(waiting(&bridge).len(), 1);
+    say(&format!("90 mails at 30 in a minute were done {late:.0} s after what was said"));
+
+    // Without a daemon nobody knows.
+    let mut control = bridge.control.clone();
+    control.pace = None;
+    let request = Request::Entries { state: None, most: 0 };
+    let reply = bridge.runtime.block_on(control::handle(request, &control));
+    assert!(matches!(reply, Reply::Entries { waiting, .. } if waiting.is_empty()));
 }

@@ -345,6 +345,36 @@ fn the_commands_say_what_they_did_what_can_be_done_and_why_not() {
     let shown = in_words(run(&["queue", "show", &failed]));
     assert!(shown.contains("answered  403 ErrorSendAsDenied"), "{shown}");
 
+    // One that waits, and when it may go.
+    set(r#"{"answer": {"status": 429, "code": "ApplicationThrottled", "retry_after": "5000"}}"#);
+    let waits = client.submit(&Mail::new("waits", &[COLLEAGUE], &[], 10)).unwrap().to_string();
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let list = loop {
+        let (_, _, list) = run(&["queue", "list"]);
+        assert!(std::time::Instant::now() < deadline, "{list}");
+        if list.contains("throttled") {
+            break list;
+        }
+    };
+    for words in [
+        "\n",
+        USER,
+        ": 1 on their way, throttled by Microsoft until 2",
+        ", expected to be done by 2",
+    ] {
+        assert!(list.contains(words), "{words:?} is not in\n{list}");
+    }
+    let shown = in_words(run(&["queue", "show", &waits]));
+    assert!(shown.contains("\nexpected  2"), "{shown}");
+    let json =
+        |arguments: &[&str]| -> Value { serde_json::from_str(&in_words(run(arguments))).unwrap() };
+    let list = json(&["queue", "list", "--json"]);
+    assert_eq!(list["waiting"][0]["address"], USER);
+    assert_eq!(list["waiting"][0]["mails"], 1);
+    assert!(list["waiting"][0]["expected"].is_string(), "{list}");
+    assert!(json(&["queue", "show", &waits, "--json"])["expected"].is_string());
+    assert!(json(&["queue", "show", &failed, "--json"]).get("expected").is_none());
+
     let (status, out, err) = run(&["queue", "retry", &held]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(err.starts_with("postbridge: ") && err.contains("--send-again"), "{err}");
@@ -356,7 +386,9 @@ fn the_commands_say_what_they_did_what_can_be_done_and_why_not() {
     daemon.terminate();
     assert!(daemon.ended().success());
 
-    // Without a daemon the same, and it is on disk.
+    // Without a daemon the same, and it is on disk; but nobody knows when anything will be done.
+    assert!(in_words(run(&["queue", "drop", &waits])).contains("dropped"));
+    assert_eq!(json(&["queue", "list", "--json"])["waiting"], json!([]));
     let (status, out, _) = run(&["queue", "resolve", &held, "--send-again", "--json"]);
     let entry: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((status, &entry["state"], &entry["id"]), (0, &json!("queued"), &json!(held)));

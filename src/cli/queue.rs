@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::cli::line::{Line, odd};
-use crate::cli::queue_words::{in_short, row, show};
+use crate::cli::queue_words::{in_short, line_of, row, show};
 use crate::config::Config;
 use crate::control::{Reply, Request};
 use crate::store::order::Order;
@@ -69,10 +69,13 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
     match command {
         Command::List { only, most, json } => {
             match line.ask(Request::Entries { state: only, most }).await? {
-                Reply::Entries { entries, counts } if json => {
-                    println!("{}", serde_json::json!({ "entries": entries, "counts": counts }));
+                Reply::Entries { entries, counts, waiting } if json => {
+                    let all = serde_json::json!({
+                        "entries": entries, "counts": counts, "waiting": waiting
+                    });
+                    println!("{all}");
                 }
-                Reply::Entries { entries, counts } => {
+                Reply::Entries { entries, counts, waiting } => {
                     for entry in &entries {
                         println!("{}", row(entry));
                     }
@@ -82,13 +85,24 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                         "{}",
                         if counts.is_empty() { "empty".into() } else { counts.join(", ") }
                     );
+                    for one in &waiting {
+                        eprintln!("{}", line_of(one));
+                    }
                 }
                 other => odd(&other)?,
             }
         }
         Command::Show { id, json } => match line.ask(Request::Entry { id }).await? {
-            Reply::Entry { entry, .. } if json => println!("{}", serde_json::to_string(&entry)?),
-            Reply::Entry { entry, account } => print!("{}", show(&entry, account.as_deref())),
+            Reply::Entry { entry, expected, .. } if json => {
+                let mut entry = serde_json::to_value(&entry)?;
+                if let (Some(entry), Some(expected)) = (entry.as_object_mut(), expected) {
+                    entry.insert("expected".into(), serde_json::to_value(expected)?);
+                }
+                println!("{entry}");
+            }
+            Reply::Entry { entry, account, expected } => {
+                print!("{}", show(&entry, account.as_deref(), expected));
+            }
             other => odd(&other)?,
         },
         Command::Retry { id, json } => order(&line, id, Order::Retry, json).await?,
@@ -108,7 +122,7 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
 async fn order(line: &Line, id: EntryId, order: Order, json: bool) -> anyhow::Result<()> {
     match line.ask(Request::Order { id, order }).await? {
         Reply::Entry { entry, .. } if json => println!("{}", serde_json::to_string(&entry)?),
-        Reply::Entry { entry, account } => {
+        Reply::Entry { entry, account, .. } => {
             println!("{id}: {}", in_short(order, &entry, account.as_deref()));
         }
         other => odd(&other)?,

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
+
 use crate::account::{Account, Standing};
+use crate::control::Waiting;
 use crate::store::order::Order;
 use crate::store::spool::{Entry, State};
 
@@ -19,8 +22,27 @@ pub fn row(entry: &Entry) -> String {
     format!("{id}  {state:<10} {:>9} octets  {}  {to}  {note}", entry.size, entry.accepted_at)
 }
 
-/// All of one mail; `account` is whose it is, unless that was removed.
-pub fn show(entry: &Entry, account: Option<&Account>) -> String {
+/// One line for an account that has mails on their way.
+pub fn line_of(waiting: &Waiting) -> String {
+    let Waiting { address, mails, throttled_until, expected } = waiting;
+    let mut line = format!("{address}: {mails} on their way");
+    if let Some(until) = throttled_until {
+        let _ = write!(line, ", throttled by Microsoft until {}", whole_second(*until));
+    }
+    if let Some(expected) = expected {
+        let _ = write!(line, ", expected to be done by {}", whole_second(*expected));
+    }
+    line
+}
+
+/// What is guessed is not told to the nanosecond.
+fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second().saturating_add(1)).unwrap_or(at)
+}
+
+/// All of one mail; `account` is whose it is, unless that was removed, and `expected` when it will be
+/// done.
+pub fn show(entry: &Entry, account: Option<&Account>, expected: Option<Timestamp>) -> String {
     let mut lines = vec![
         ("id", entry.id.to_string()),
         ("state", entry.state.name().to_owned()),
@@ -42,6 +64,7 @@ pub fn show(entry: &Entry, account: Option<&Account>) -> String {
     lines.push(("attempts", entry.attempts.to_string()));
     let when = if entry.state == State::Queued { "next try" } else { "since" };
     lines.push((when, entry.due_at.to_string()));
+    lines.extend(expected.map(|at| ("expected", whole_second(at).to_string())));
     if let Some(note) = &entry.note {
         lines.push(("note", note.clone()));
     }

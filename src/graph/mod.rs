@@ -13,6 +13,7 @@ mod failure;
 mod mail;
 pub mod message;
 pub mod online_meeting;
+pub mod outlook;
 pub mod outside;
 pub mod pace;
 pub mod resource;

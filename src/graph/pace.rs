@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::Failure;
+use super::outlook::{Budget, Outlook};
 use super::window::Window;
 use crate::account::{Account, AccountId};
 use crate::clock::Clock;
@@ -78,6 +80,15 @@ struct Mailbox {
     /// The same of a large mail.
     full_for_large_until: Duration,
     begun: Window,
+    /// Of the last attempts, smoothed.
+    attempt: Option<Attempt>,
+}
+
+/// What an attempt took.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    time: Duration,
+    requests: f64,
 }
 
 impl Default for Mailbox {
@@ -91,6 +102,7 @@ impl Default for Mailbox {
             full_until: Duration::ZERO,
             full_for_large_until: Duration::ZERO,
             begun: Window::new(MINUTE),
+            attempt: None,
         }
     }
 }
@@ -102,11 +114,24 @@ impl Mailbox {
         let requests = requests.map_or(Duration::ZERO, |wait| now + wait);
         self.throttled_until.max(self.full_until).max(requests)
     }
+
+    /// What it took this time counts for an eighth.
+    fn learn(&mut self, this: Attempt) {
+        let smooth = |before: f64, now: f64| before + (now - before) / 8.0;
+        self.attempt = Some(self.attempt.map_or(this, |before| Attempt {
+            time: Duration::from_secs_f64(
+                smooth(before.time.as_secs_f64(), this.time.as_secs_f64()).max(0.0),
+            ),
+            requests: smooth(before.requests, this.requests),
+        }));
+    }
 }
 
 /// The right to have one request in flight for a mailbox, until it is dropped.
 pub struct Slot {
     paced: Paced,
+    /// When a mail was begun with it.
+    begun_at: Option<Duration>,
     _in_flight: OwnedSemaphorePermit,
     _of_large: Option<OwnedSemaphorePermit>,
 }
@@ -117,6 +142,8 @@ pub(super) struct Paced {
     pace: Pace,
     mailbox: AccountId,
     is_large: bool,
+    /// With this slot.
+    made: Arc<AtomicU32>,
 }
 
 impl Pace {
@@ -154,8 +181,9 @@ impl Pace {
             return None;
         }
         let in_flight = mailbox.slots.clone().try_acquire_owned().ok()?;
-        let paced = Paced { pace: self.clone(), mailbox: account.id, is_large: false };
-        Some(Slot { paced, _in_flight: in_flight, _of_large: None })
+        let (pace, made) = (self.clone(), Arc::default());
+        let paced = Paced { pace, mailbox: account.id, is_large: false, made };
+        Some(Slot { paced, begun_at: None, _in_flight: in_flight, _of_large: None })
     }
 
     /// How many large mails may be begun now.
@@ -183,6 +211,42 @@ impl Pace {
         Some(until.saturating_sub(now)).filter(|left| !left.is_zero())
     }
 
+    /// How long Microsoft still wants the mailbox left alone.
+    pub fn throttled_for(&self, account: &Account) -> Option<Duration> {
+        let until = self.lock().get(&account.id)?.throttled_until;
+        Some(until.saturating_sub(self.clock.running())).filter(|left| !left.is_zero())
+    }
+
+    /// `None` before the first attempt has ended.
+    pub fn outlook(&self, account: &Account) -> Option<Outlook> {
+        let now = self.clock.running();
+        let mut mailboxes = self.lock();
+        let mailbox = mailboxes.entry(account.id).or_default();
+        let attempt = mailbox.attempt?;
+        let (requests, octets) = (self.limits.requests(), self.limits.octets(false));
+        Some(Outlook {
+            blocked: mailbox.blocked_until(now, self.limits).saturating_sub(now),
+            attempt: attempt.time,
+            requests: attempt.requests,
+            at_once: IN_FLIGHT_MAX as u32,
+            of_mails: self.per_minute(account).map(|most| Budget {
+                most,
+                left: most.saturating_sub(mailbox.begun.used(now)),
+                within: MINUTE,
+            }),
+            of_requests: Budget {
+                most: requests,
+                left: requests.saturating_sub(mailbox.requests.used(now)),
+                within: REQUESTS_WITHIN + MARGIN,
+            },
+            of_octets: Budget {
+                most: octets,
+                left: octets.saturating_sub(mailbox.octets.used(now)),
+                within: OCTETS_WITHIN + MARGIN,
+            },
+        })
+    }
+
     fn per_minute(&self, account: &Account) -> Option<u64> {
         self.mails_per_minute.get(&account.address.key()).map(|n| n.get().into())
     }
@@ -205,11 +269,24 @@ impl Slot {
             }
         }
         self.paced.is_large = is_large;
+        self.begun_at = Some(now);
         self
     }
 
     pub(super) fn paced(&self) -> Paced {
         self.paced.clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let requests = self.paced.made.load(Ordering::Relaxed);
+        // One that made none says nothing of what the next will take.
+        let Some(begun_at) = self.begun_at.filter(|_| requests > 0) else { return };
+        let time = self.paced.pace.clock.running().saturating_sub(begun_at);
+        let mut mailboxes = self.paced.pace.lock();
+        let mailbox = mailboxes.entry(self.paced.mailbox).or_default();
+        mailbox.learn(Attempt { time, requests: requests.into() });
     }
 }
 
@@ -247,6 +324,7 @@ impl Paced {
         }
         mailbox.requests.add(now, 1);
         mailbox.octets.add(now, octets);
+        self.made.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -363,6 +441,26 @@ mod tests {
         drop(one);
         assert_eq!(pace.large(&adele), 1);
         drop(two);
+    }
+
+    #[test]
+    fn what_attempts_take_is_learnt_bit_by_bit_from_those_that_made_requests() {
+        let (clock, pace) = pace(Limits::default());
+        let adele = account("adele");
+        assert_eq!(pace.outlook(&adele), None);
+        let attempt = |seconds: u64, requests: usize| {
+            let slot = pace.slot(&adele).unwrap().begin(false);
+            (0..requests).for_each(|_| assert_eq!(told(slot.paced().ask(1000)), None));
+            clock.advance(Duration::from_secs(seconds));
+        };
+        attempt(8, 0);
+        assert_eq!(pace.outlook(&adele), None);
+        attempt(8, 3);
+        attempt(16, 11);
+        let outlook = pace.outlook(&adele).unwrap();
+        let time = outlook.attempt.as_secs_f64();
+        assert!((time - 9.0).abs() < 0.5 && outlook.requests == 4.0, "{outlook:?}");
+        assert_eq!((outlook.of_requests.left, outlook.of_octets.left), (9_886, 149_986_000));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::calendar;
@@ -70,6 +71,17 @@ impl Most {
     pub const ALL: Most = Most { entries: usize::MAX, large: usize::MAX, small_octets: u64::MAX };
 }
 
+/// Mails of an account that are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnTheirWay {
+    pub account: AccountId,
+    pub mails: u64,
+    /// Of all of them.
+    pub octets: u64,
+    /// When the last of them falls due.
+    pub last_due_at: Timestamp,
+}
+
 impl Store {
     /// Resolves when the spool may hold something new that is due. Ask for it *before* looking.
     pub async fn spool_changed(&self) {
@@ -99,6 +111,38 @@ impl Store {
             }
         }
         Ok((accounts, next.and_then(|next| Timestamp::from_millisecond(next).ok())))
+    }
+
+    /// What is on its way, by account.
+    pub async fn on_their_way(&self) -> Result<Vec<OnTheirWay>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(concat!(
+            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at \
+             FROM entry WHERE ",
+            on_its_way!(),
+            " GROUP BY account",
+        ))
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(rows.iter().map(on_their_way).collect::<Result<_, _>>()?)
+    }
+
+    /// What of its account is on its way and falls due no later than this entry, which is part of it;
+    /// `None` where it is not on its way.
+    pub async fn up_to(&self, entry: &Entry) -> Result<Option<OnTheirWay>, StoreError> {
+        let mut connection = self.read().await?;
+        let row = sqlx::query(concat!(
+            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at \
+             FROM entry WHERE account = ?1 AND (due_at, id) <= (?2, ?3) AND ",
+            on_its_way!(),
+            " HAVING max(due_at) = ?2",
+        ))
+        .bind(entry.account.0.as_bytes().as_slice())
+        .bind(entry.due_at.as_millisecond())
+        .bind(entry.id.to_string())
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok(row.as_ref().map(on_their_way).transpose()?)
     }
 
     /// Takes due entries of an account, one after the other in the order of [`CLAIM`]. The attempt is
@@ -354,6 +398,16 @@ impl Store {
         })
         .await
     }
+}
+
+fn on_their_way(row: &SqliteRow) -> Result<OnTheirWay, sqlx::Error> {
+    let count = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    Ok(OnTheirWay {
+        account: account_id(row)?,
+        mails: count("mails")?,
+        octets: count("octets")?,
+        last_due_at: decode(Timestamp::from_millisecond(row.try_get("last_due_at")?))?,
+    })
 }
 
 /// In whole milliseconds, and never before the time itself: nothing is tried earlier than was told.

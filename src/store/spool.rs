@@ -36,7 +36,7 @@ use uuid::Uuid;
 pub use super::entry_id::EntryId;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
 use super::progress::{self, Progress};
-pub use super::queue::Most;
+pub use super::queue::{Most, OnTheirWay};
 use super::verdict::Waiting;
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;

@@ -115,7 +115,7 @@ impl Place {
             }
         };
         let access = Access::open(store.clone(), self.settings(), None).await.unwrap();
-        Control { store, access }
+        Control { store, access, pace: None }
     }
 
     pub fn start(&self, own: &Own) -> Bridge {
@@ -127,8 +127,10 @@ impl Place {
         let clock = self.clock.clone();
         let pace = Pace::new(clock.clone(), own.limits, own.mails_per_minute.clone());
         let stop = CancellationToken::new();
-        let store = runtime.block_on(async {
-            let Control { store, access } = self.control().await;
+        let control = runtime.block_on(async {
+            let mut control = self.control().await;
+            control.pace = Some(pace.clone());
+            let (store, access) = (control.store.clone(), control.access.clone());
             let graph = Graph::new(&self.sandbox.url(), clock).unwrap();
             let executor =
                 Executor::new(store.clone(), access, graph, HashMap::new(), own.patience);
@@ -141,9 +143,9 @@ impl Place {
             };
             worker.report_held().await.unwrap();
             tokio::spawn(worker.run(stop));
-            store
+            control
         });
-        Bridge { runtime, store, pace }
+        Bridge { runtime, store: control.store.clone(), pace, control }
     }
 
     /// Moves both clocks, the sandbox's first: nothing may seem to come too early.
@@ -190,6 +192,7 @@ pub struct Bridge {
     pub runtime: Runtime,
     pub store: Store,
     pub pace: Pace,
+    pub control: Control,
 }
 
 /// How each account stands, in one look. By way of the index, account by account.
@@ -306,8 +309,8 @@ impl Bridge {
 
     /// As a power cut would: whatever it does, it does not go on.
     pub fn kill(self) {
-        let Bridge { runtime, store, pace } = self;
-        drop((store, pace));
+        let Bridge { runtime, store, pace, control } = self;
+        drop((store, pace, control));
         runtime.shutdown_background();
     }
 }
