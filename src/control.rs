@@ -207,7 +207,7 @@ impl Control {
         if account.standing != Standing::Ready {
             return None;
         }
-        let outlook = self.pace.as_ref()?.outlook(account)?;
+        let outlook = self.pace.as_ref()?.forecast(account)?;
         let wait = outlook.until_done(on_their_way.mails, on_their_way.octets);
         let last = on_their_way.last_due_at.saturating_add(outlook.attempt).ok()?;
         Some(self.store.clock().now().saturating_add(wait).ok()?.max(last))

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::Failure;
-use super::outlook::{Budget, Outlook};
+use super::forecast::{Budget, Forecast};
 use super::window::Window;
 use crate::account::{Account, AccountId};
 use crate::clock::Clock;
@@ -218,13 +218,13 @@ impl Pace {
     }
 
     /// `None` before the first attempt has ended.
-    pub fn outlook(&self, account: &Account) -> Option<Outlook> {
+    pub fn forecast(&self, account: &Account) -> Option<Forecast> {
         let now = self.clock.running();
         let mut mailboxes = self.lock();
         let mailbox = mailboxes.entry(account.id).or_default();
         let attempt = mailbox.attempt?;
         let (requests, octets) = (self.limits.requests(), self.limits.octets(false));
-        Some(Outlook {
+        Some(Forecast {
             blocked: mailbox.blocked_until(now, self.limits).saturating_sub(now),
             attempt: attempt.time,
             requests: attempt.requests,
@@ -447,17 +447,17 @@ mod tests {
     fn what_attempts_take_is_learnt_bit_by_bit_from_those_that_made_requests() {
         let (clock, pace) = pace(Limits::default());
         let adele = account("adele");
-        assert_eq!(pace.outlook(&adele), None);
+        assert_eq!(pace.forecast(&adele), None);
         let attempt = |seconds: u64, requests: usize| {
             let slot = pace.slot(&adele).unwrap().begin(false);
             (0..requests).for_each(|_| assert_eq!(told(slot.paced().ask(1000)), None));
             clock.advance(Duration::from_secs(seconds));
         };
         attempt(8, 0);
-        assert_eq!(pace.outlook(&adele), None);
+        assert_eq!(pace.forecast(&adele), None);
         attempt(8, 3);
         attempt(16, 11);
-        let outlook = pace.outlook(&adele).unwrap();
+        let outlook = pace.forecast(&adele).unwrap();
         let time = outlook.attempt.as_secs_f64();
         assert!((time - 9.0).abs() < 0.5 && outlook.requests == 4.0, "{outlook:?}");
         assert_eq!((outlook.of_requests.left, outlook.of_octets.left), (9_886, 149_986_000));

@@ -4,9 +4,9 @@
 pub mod ahead;
 pub mod daemon;
 pub mod graph;
+pub mod http;
 pub mod totals;
 pub mod worlds;
-pub mod http;
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What is known of a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outlook {
+pub struct Forecast {
     /// Nothing is begun before.
     pub blocked: Duration,
     /// How long an attempt took, and how many requests it made; both smoothed.
@@ -37,7 +37,7 @@ impl Budget {
     }
 }
 
-impl Outlook {
+impl Forecast {
     /// From now until so many mails are done, which are so large in all. Whichever is slowest decides.
     pub fn until_done(&self, mails: u64, octets: u64) -> Duration {
         let count = mails as f64;
@@ -60,7 +60,7 @@ fn seconds(seconds: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const FREE: Outlook = Outlook {
+    const FREE: Forecast = Forecast {
         blocked: Duration::ZERO,
         attempt: Duration::from_millis(600),
         requests: 3.0,
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_slowest_of_work_pace_and_budgets_decides() {
-        let with = |change: &dyn Fn(&mut Outlook)| {
+        let with = |change: &dyn Fn(&mut Forecast)| {
             let mut outlook = FREE;
             change(&mut outlook);
             outlook
