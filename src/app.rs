@@ -37,8 +37,6 @@ use crate::tls;
 use crate::watch::Watch;
 use crate::worker::Worker;
 
-/// How often what is to come is looked at in Outlook.
-const WATCH_EVERY: Duration = Duration::from_secs(300);
 /// From the signal to the end: sessions and attempts may take this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -169,7 +167,7 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
         store: store.clone(),
         executor: executor.clone(),
         pace: pace.clone(),
-        every: WATCH_EVERY,
+        every: config.caldav.watch(),
     };
     let worker = Worker { store, executor, pace, patience, report_command };
     if let Err(error) = worker.report_held().await {

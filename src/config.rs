@@ -93,6 +93,10 @@ impl Default for Smtp {
     }
 }
 
+/// Each event is a request, of which a mailbox has 10,000 in ten minutes; and who waits a day need not ask.
+const WATCH_MIN: SignedDuration = SignedDuration::from_mins(1);
+const WATCH_MAX: SignedDuration = SignedDuration::from_hours(24);
+
 /// `[caldav]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -103,6 +107,8 @@ pub struct CalDav {
     pub tls: Vec<SocketAddr>,
     /// How long the answer to a change is held back until it is known what becomes of it.
     pub wait: Spanned<SignedDuration>,
+    /// How often Outlook is asked what became of the events that the bridge made.
+    pub watch: Spanned<SignedDuration>,
     /// Further names that it may be asked by, beside loopback's and the machine's.
     pub hosts: Vec<Spanned<String>>,
 }
@@ -110,6 +116,10 @@ pub struct CalDav {
 impl CalDav {
     pub fn wait(&self) -> Duration {
         self.wait.get_ref().unsigned_abs()
+    }
+
+    pub fn watch(&self) -> Duration {
+        self.watch.get_ref().unsigned_abs()
     }
 
     /// The listeners in clear.
@@ -124,6 +134,7 @@ impl Default for CalDav {
             listen: both(1080).into_iter().map(|one| Spanned::new(0..0, one)).collect(),
             tls: both(1443),
             wait: Spanned::new(0..0, SignedDuration::from_secs(10)),
+            watch: Spanned::new(0..0, SignedDuration::from_mins(5)),
             hosts: Vec::new(),
         }
     }
@@ -347,6 +358,14 @@ impl Config {
                 ));
             }
         }
+        let watch = &self.caldav.watch;
+        if !(WATCH_MIN..=WATCH_MAX).contains(watch.get_ref()) {
+            return Err(Bad::at(
+                watch,
+                format!("caldav.watch = \"{:#}\" cannot be meant", watch.get_ref()),
+                "choose \"1m\" to \"24h\"",
+            ));
+        }
         for own in self.account.values() {
             if let Some(pace) = own.mails_per_minute.as_ref().filter(|pace| *pace.get_ref() == 0) {
                 return Err(Bad::at(
@@ -493,6 +512,7 @@ mod tests {
             ("[smtp]\nwait = \"-1s\"\n", "\"60s\""),
             ("[account.\"a@contoso.example\"]\nmails_per_minute = 0\n", "leave it out"),
             ("[caldav]\nwait = \"2m\"\n", "caldav.wait"),
+            ("[caldav]\nwatch = \"1s\"\n", "caldav.watch"),
             (
                 "[caldav]\nhosts = [\"http://calendar.contoso.example/\"]\n",
                 "calendar.contoso.example",

@@ -73,13 +73,13 @@ mod tests {
     #[test]
     fn the_slowest_of_work_pace_and_budgets_decides() {
         let with = |change: &dyn Fn(&mut Forecast)| {
-            let mut outlook = FREE;
-            change(&mut outlook);
-            outlook
+            let mut forecast = FREE;
+            change(&mut forecast);
+            forecast
         };
         let s = Duration::from_secs_f64;
         let thirty = |left| Budget { most: 30, left, within: s(60.0) };
-        for (outlook, mails, octets, expected) in [
+        for (forecast, mails, octets, expected) in [
             (FREE, 0, 0, s(0.0)),
             (FREE, 1, 0, s(0.6)),
             (FREE, 3, 0, s(0.6)),
@@ -96,7 +96,7 @@ mod tests {
             (with(&|of| of.blocked = s(3600.0)), 3, 0, s(3600.6)),
             (with(&|of| of.attempt = Duration::MAX), u64::MAX, u64::MAX, Duration::MAX),
         ] {
-            let got = outlook.until_done(mails, octets);
+            let got = forecast.until_done(mails, octets);
             let apart = got.abs_diff(expected);
             assert!(apart < Duration::from_millis(1), "{mails} {octets}: {got:?}, {expected:?}");
         }

@@ -457,10 +457,10 @@ mod tests {
         assert_eq!(pace.forecast(&adele), None);
         attempt(8, 3);
         attempt(16, 11);
-        let outlook = pace.forecast(&adele).unwrap();
-        let time = outlook.attempt.as_secs_f64();
-        assert!((time - 9.0).abs() < 0.5 && outlook.requests == 4.0, "{outlook:?}");
-        assert_eq!((outlook.of_requests.left, outlook.of_octets.left), (9_886, 149_986_000));
+        let forecast = pace.forecast(&adele).unwrap();
+        let time = forecast.attempt.as_secs_f64();
+        assert!((time - 9.0).abs() < 0.5 && forecast.requests == 4.0, "{forecast:?}");
+        assert_eq!((forecast.of_requests.left, forecast.of_octets.left), (9_886, 149_986_000));
     }
 
     #[test]
