@@ -157,7 +157,6 @@ fn killed_by(knives: &[Knife]) -> (usize, Totals) {
                 look_after(&site, &mut no_answer, &mut all);
             }
         }
-        say(&format!("{calls} {fallen} {missed} {}", all.accepted.len()));
         kills += fallen;
     }
     look_after(&site, &mut no_answer, &mut all);
@@ -253,6 +252,24 @@ struct Fault {
 impl Fault {
     /// From now on each of these calls fails so, in every thread; of a file that is named, its alone.
     fn begin(site: &Site, daemon: &Daemon, calls: &str, error: &str, file: Option<&Path>) -> Fault {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let fault = Fault::attach(site, daemon, calls, error, file);
+            // A thread that is begun while strace looks for them may have been overlooked.
+            if is_traced(daemon) {
+                return fault;
+            }
+            assert!(Instant::now() < deadline, "a thread is not traced");
+        }
+    }
+
+    fn attach(
+        site: &Site,
+        daemon: &Daemon,
+        calls: &str,
+        error: &str,
+        file: Option<&Path>,
+    ) -> Fault {
         let trace = site.directory.path().join("fault");
         let mut strace = Command::new("strace");
         strace.arg("-o").arg(&trace).args(["-f", "-p", &daemon.pid().to_string()]);
@@ -261,13 +278,14 @@ impl Fault {
         if let Some(file) = file {
             strace.arg("-P").arg(file);
         }
-        let mut child = strace.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut strace = strace.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = strace.stderr.take().unwrap();
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let attached = lines.find(|line| line.contains("attached"));
         assert!(attached.is_some(), "strace does not attach");
         // It goes on telling of threads that come.
         std::thread::spawn(move || lines.for_each(drop));
-        Fault { strace: child, trace }
+        Fault { strace, trace }
     }
 
     /// The disk is well again.
@@ -290,6 +308,16 @@ impl Drop for Fault {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether each of its threads is, so that each that they begin will be.
+fn is_traced(daemon: &Daemon) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let mut states = tasks.flatten().flat_map(|task| {
+        // It may have come to its end.
+        std::fs::read_to_string(task.path().join("status"))
+    });
+    states.all(|status| !status.lines().any(|line| line == "TracerPid:\t0"))
 }
 
 /// EX_IOERR.
@@ -329,7 +357,7 @@ fn where_the_database_cannot_be_synced_nothing_is_acknowledged_and_the_daemon_en
         if n > 0 {
             site.work_off(&mut daemon);
         }
-        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let mut session = session(&site, &daemon);
         let fault = Fault::begin(&site, &daemon, "fdatasync", "EIO", None);
         let since = Instant::now();
         let mail = mail(&format!("db-lost-{n}"), n);
@@ -346,42 +374,78 @@ fn where_the_database_cannot_be_synced_nothing_is_acknowledged_and_the_daemon_en
     say(&format!("a database that cannot be synced: ended within {took:.0?}"));
 }
 
+/// What of a mail's file cannot be synced.
+#[derive(Debug, PartialEq)]
+enum Unsynced {
+    Octets,
+    Name,
+    Both,
+}
+
 #[test]
 fn where_a_file_cannot_be_synced_it_is_not_acknowledged_and_the_daemon_ends() {
     if !can_trace() {
         return;
     }
     let mut took = Duration::ZERO;
-    // Octets and name, or the name alone.
-    for only_the_name in [false, true] {
-        for n in 1..SIZES.len() {
-            let mut known = Known::default();
-            let (site, mut daemon) = at_work(&mut known, "file");
-            let mut session = Client::connect(daemon.address, &site.password).unwrap();
-            let spool = site.state().join("spool");
-            let fault = Fault::begin(
-                &site,
-                &daemon,
-                "fsync",
-                "EIO",
-                only_the_name.then_some(spool.as_path()),
-            );
-            // What needs no file is taken.
-            let small = mail("file-small", 0);
-            let id = session.submit(&small).unwrap();
-            known.accepted.push((small, id));
-            let since = Instant::now();
-            let large = mail("file-lost", n);
-            assert!(session.submit(&large).is_err(), "acknowledged, and not on disk");
-            took = took.max(assert_ended_by_its_disk(&mut daemon, since));
-            fault.end();
-            look_after(&site, &mut vec![large], &mut known);
-            let entries = site.finish(&mut site.serve());
-            let totals = account_for(&site, &known.accepted, &known.unanswered, &entries);
-            assert_eq!(totals.sent, SIZES.len() + 2);
-        }
+    for (n, what) in [
+        (1, Unsynced::Name),
+        (1, Unsynced::Both),
+        (2, Unsynced::Name),
+        (2, Unsynced::Both),
+        // Only of a file that is written as it comes is the name known in time.
+        (2, Unsynced::Octets),
+    ] {
+        let mut known = Known::default();
+        let (site, mut daemon) = at_work(&mut known, "file");
+        site.work_off(&mut daemon);
+        let (mut small, mut large) = (session(&site, &daemon), session(&site, &daemon));
+        let mail = mail("file-lost", n);
+        let (first, rest) = mail.octets.split_at(mail.octets.len() - 100);
+        large.begin(&mail).unwrap();
+        large.send(first).unwrap();
+        let file = match what {
+            Unsynced::Octets => Some(the_file(&site)),
+            Unsynced::Name => Some(site.state().join("spool")),
+            Unsynced::Both => None,
+        };
+        let fault = Fault::begin(&site, &daemon, "fsync", "EIO", file.as_deref());
+        // What needs no file is taken.
+        let row = Mail::new("file-row", &[COLLEAGUE], &[], 100);
+        let id = small.submit(&row).unwrap();
+        known.accepted.push((row, id));
+        let since = Instant::now();
+        large.send(&format!("{rest}.\r\n")).unwrap();
+        assert!(large.expect("250").is_err(), "acknowledged, and not on disk: {what:?}");
+        took = took.max(assert_ended_by_its_disk(&mut daemon, since));
+        fault.end();
+        look_after(&site, &mut vec![mail], &mut known);
+        let entries = site.finish(&mut site.serve());
+        let totals = account_for(&site, &known.accepted, &known.unanswered, &entries);
+        assert_eq!(totals.sent, SIZES.len() + 2);
     }
     say(&format!("a file that cannot be synced: ended within {took:.0?}"));
+}
+
+fn session(site: &Site, daemon: &Daemon) -> Client {
+    Client::connect(daemon.address, &site.password).unwrap()
+}
+
+fn files(site: &Site) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(site.state().join("spool")).unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// The one file in the spool, when it is there.
+fn the_file(site: &Site) -> PathBuf {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{:?}", files(site));
+        match files(site).as_slice() {
+            [file] => return file.clone(),
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 #[test]
@@ -394,7 +458,7 @@ fn where_the_database_has_no_room_it_is_a_452_at_once_and_the_same_daemon_goes_o
         let mut known = Known::default();
         let (site, mut daemon) = at_work(&mut known, "room");
         let pid = daemon.pid();
-        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let mut session = session(&site, &daemon);
         let fault = Fault::begin(&site, &daemon, "pwrite64", error, None);
         for n in 0..SIZES.len() {
             for _ in 0..2 {
@@ -425,29 +489,17 @@ fn where_a_file_has_no_room_it_is_a_452_and_nothing_is_left_of_it() {
         let mut known = Known::default();
         let (site, mut daemon) = at_work(&mut known, "write");
         site.work_off(&mut daemon);
-        let files = || -> Vec<PathBuf> {
-            let files = std::fs::read_dir(site.state().join("spool")).unwrap();
-            files.map(|file| file.unwrap().path()).collect()
-        };
-        let mut session = Client::connect(daemon.address, &site.password).unwrap();
+        let mut session = session(&site, &daemon);
         let large = Mail::new("write-large", &[COLLEAGUE], &[UNSEEN], 400_000);
         session.begin(&large).unwrap();
         let (first, rest) = large.octets.split_at(200_000);
         session.send(first).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        // Of the mails before, none has a file any more.
-        let file = loop {
-            assert!(Instant::now() < deadline, "no file");
-            match files().as_slice() {
-                [file] => break file.clone(),
-                _ => std::thread::sleep(Duration::from_millis(1)),
-            }
-        };
+        let file = the_file(&site);
         let fault = Fault::begin(&site, &daemon, "write", error, Some(&file));
         session.send(&format!("{rest}.\r\n")).unwrap();
         let refusal = session.expect("250").unwrap_err().to_string();
         assert!(refusal.starts_with(reply), "{error}: {refusal}");
-        assert!(files().is_empty(), "{:?}", files());
+        assert_eq!(files(&site), [] as [PathBuf; 0]);
         fault.end();
         let id = session.submit(&large).unwrap();
         known.accepted.push((large, id));
@@ -491,7 +543,7 @@ fn what_is_acknowledged_after_a_failed_sync_and_a_restart_survives_a_power_cut()
     let log = site.state().join("postbridge.db-wal");
     let synced = std::fs::read(&log).unwrap().len();
     let fault = Fault::begin(&site, &daemon, "fdatasync", "EIO", None);
-    let mut session = Client::connect(daemon.address, &site.password).unwrap();
+    let mut session = session(&site, &daemon);
     let lost = mail("cut-lost", 0);
     assert!(session.submit(&lost).is_err());
     assert_ended_by_its_disk(&mut daemon, Instant::now());
