@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use postbridge::ical::{
-    Attachment, Attendee, Class, Moment, Object, Occurrence, PartStat, Role, Rule, RuleEnd, Status,
-    read,
+    Attachment, Attendee, Class, Component, Moment, Object, Occurrence, PartStat, Role, Rule,
+    RuleEnd, Status, Unfolded, edit, read,
 };
 use postbridge::mime::calendar::{Found, find};
 use proptest::prelude::*;
@@ -176,7 +176,9 @@ fn event(event: &postbridge::ical::Event) -> String {
 fn object(octets: &[u8]) -> String {
     match read(octets) {
         Err(unreadable) => format!("unreadable: {unreadable}\n"),
-        Ok(Object { method, events, notes }) => {
+        Ok(Object { method, events, vevents, notes }) => {
+            let unfolded = Unfolded::of(octets);
+            assert_eq!(unfolded.calendar().unwrap().named("VEVENT").count(), vevents.len());
             let mut text = method.map_or("no method".to_owned(), |m| m.name().to_owned()) + "\n";
             events.iter().for_each(|e| text.push_str(&event(e)));
             notes.iter().for_each(|note| writeln!(text, "note: {note}").unwrap());
@@ -243,6 +245,77 @@ fn hold(folder: &str, extension: &str, least: usize, summary: fn(&[u8]) -> Strin
 #[test]
 fn every_calendar_is_read_as_its_maker_meant_it() {
     hold("ical", "ics", 70, object);
+}
+
+/// Every content line of an object, with its octets, but for those of these names.
+fn lines_but(octets: &[u8], names: &[&str]) -> Vec<Vec<u8>> {
+    fn walk(octets: &[u8], component: &Component<'_>, names: &[&str], lines: &mut Vec<Vec<u8>>) {
+        lines.push(octets[component.begin.clone()].to_vec());
+        for property in &component.properties {
+            if !names.iter().any(|name| property.line.is(name)) {
+                lines.push(octets[property.octets.clone()].to_vec());
+            }
+        }
+        component.components.iter().for_each(|part| walk(octets, part, names, lines));
+        lines.push(octets[component.end.clone()].to_vec());
+    }
+    let unfolded = Unfolded::of(octets);
+    let calendar = unfolded.calendar().unwrap();
+    let mut lines = vec![octets[..calendar.octets.start].to_vec()];
+    walk(octets, &calendar, names, &mut lines);
+    lines.push(octets[calendar.octets.end..].to_vec());
+    lines
+}
+
+#[test]
+fn an_object_of_any_maker_is_edited_where_it_is_changed_and_nowhere_else() {
+    let (mut answered, mut moved) = (0, 0);
+    for (path, octets) in fixtures("ical", "ics") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let Ok(Object { events, .. }) = read(&octets) else { continue };
+        let [event] = events.as_slice() else { continue };
+        // What is in windows-1252 comes out in UTF-8, and so nowhere the same.
+        if std::str::from_utf8(&octets).is_err() {
+            continue;
+        }
+        let occurrence = event.master.as_ref().unwrap_or_else(|| &event.overrides[0].occurrence);
+        for attendee in &occurrence.attendees {
+            let set = edit::set_answer(
+                &octets,
+                edit::Which::All,
+                &attendee.address,
+                Some(PartStat::Declined),
+                Some("2.0"),
+            );
+            let set = set.unwrap_or_else(|why| panic!("{name}: {why}"));
+            let is = |lines: Vec<Vec<u8>>| lines.concat().len();
+            assert_eq!(lines_but(&set, &["ATTENDEE"]), lines_but(&octets, &["ATTENDEE"]), "{name}");
+            assert!(is(lines_but(&set, &[])) > is(lines_but(&octets, &["ATTENDEE"])));
+            let again = &read(&set).unwrap().events[0];
+            let again = again.master.as_ref().unwrap_or_else(|| &again.overrides[0].occurrence);
+            let set = again.attendees.iter().find(|a| a.address == attendee.address).unwrap();
+            assert_eq!(set.partstat, PartStat::Declined, "{name}");
+            answered += 1;
+        }
+        let (start, end) = (&occurrence.start, &occurrence.end);
+        let named = event.overrides.first().filter(|_| event.master.is_none());
+        let named = named.map(|change| &change.recurrence_id);
+        // The same again changes nothing that is read; an object without DTSTART has none to set.
+        match edit::set_times(&octets, named, start, end) {
+            Ok(set) => {
+                let times = ["DTSTART", "DTEND", "DURATION", "X-MICROSOFT-CDO-ALLDAYEVENT"];
+                assert_eq!(lines_but(&set, &times), lines_but(&octets, &times), "{name}");
+                moved += 1;
+            }
+            Err(why) => {
+                let unfolded = Unfolded::of(&octets);
+                let calendar = unfolded.calendar().unwrap();
+                let without = calendar.named("VEVENT").any(|v| v.property("DTSTART").is_none());
+                assert!(without, "{name}: {why}");
+            }
+        }
+    }
+    assert!(answered > 70 && moved > 50, "{answered} answers, {moved} times");
 }
 
 #[test]

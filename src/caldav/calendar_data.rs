@@ -361,6 +361,10 @@ mod tests {
         let without = limit("20261101T000000Z/20261201T000000Z");
         assert!(!without.contains("moved") && without.contains("RRULE"));
         assert_eq!(without.lines().count() + 7, whole.lines().count());
+        // One that changes all that comes after it has to do with all of it.
+        let future = SERIES.replace("RECURRENCE-ID;", "RECURRENCE-ID;RANGE=THISANDFUTURE;");
+        let later = Recurring::Limit(range("20271101T000000Z/20271201T000000Z"));
+        assert_eq!(given(&future, later, None), future.replace("\r\n", "\n"));
     }
 
     fn selection(name: &str, properties: &[&str], components: Vec<Selection>) -> Selection {

@@ -339,6 +339,11 @@ mod tests {
             ["20261123T220000Z", "20261124T220000Z", "20261126T220000Z"]
         );
         assert_eq!(listed(Which::Override(0)), [] as [&str; 0]);
+        // The moved one is its override's alone.
+        let range =
+            TimeRange::new(instant("20261123T000000Z"), instant("20261126T230000Z")).unwrap();
+        let listed = |which| times(object.event(), which, &range, &TimeZone::UTC).unwrap().len();
+        assert_eq!((listed(Which::Master), listed(Which::Override(0))), (3, 1));
         let range = TimeRange::new(None, instant("20261123T230000Z")).unwrap();
         let all = instances(object.event(), &range, &TimeZone::UTC).unwrap();
         let starts: Vec<String> =

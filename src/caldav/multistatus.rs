@@ -242,6 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_told_of_its_own_properties() {
+        let mut answer = Multistatus::begin();
+        answer.respond("/dav/", |properties| {
+            let protected = || Some(Condition::CannotModifyProtectedProperty);
+            properties.other(&Name::dav("getetag"), 403, protected());
+            properties.other(&Name::dav("resourcetype"), 403, Some(Condition::ValidResourcetype));
+            properties.other(&Name::dav("owner"), 403, protected());
+        });
+        assert_eq!(
+            summary(&answer.end(None)),
+            ["/dav/ [HTTP/1.1 403 Forbidden: getetag owner]!cannot-modify-protected-property\
+              [HTTP/1.1 403 Forbidden: resourcetype]!valid-resourcetype"]
+        );
+    }
+
+    #[test]
     fn a_response_without_any_property_is_still_one() {
         let mut answer = Multistatus::begin();
         answer.respond("/dav/", |_| {});

@@ -830,6 +830,15 @@ mod tests {
         assert_eq!(set(Which::All, accepted, None).len(), 4);
         assert_eq!(set(Which::All, Some(PartStat::Other), None), [] as [&str; 0]);
         assert_eq!(set(Which::All, None, None), [] as [&str; 0]);
+        // What says so already stays as it is written, folds and all.
+        let same = set_answer(
+            OBJECT.as_bytes(),
+            Which::Master,
+            &alex(),
+            Some(PartStat::NeedsAction),
+            None,
+        );
+        assert_eq!(same.unwrap(), OBJECT.as_bytes());
         // What was set once is set once.
         let once =
             set_answer(OBJECT.as_bytes(), Which::All, &alex(), accepted, Some("1.1")).unwrap();
@@ -879,6 +888,10 @@ mod tests {
         let set = set_times(OBJECT.as_bytes(), Some(&named), &days.0, &days.1).unwrap();
         let differs = difference(OBJECT, set);
         assert_eq!(differs[2..], ["+DTSTART;VALUE=DATE:20261124", "+DTEND;VALUE=DATE:20261126"]);
+        // There is no text for half a second.
+        let half = utc("2026-11-24T13:00:00.5Z");
+        let refused = set_times(OBJECT.as_bytes(), Some(&named), &half, &half);
+        assert_eq!(refused, Err(NotEdited::Contradicted));
         let other = utc("2026-11-27T08:00:00Z");
         let missing = set_times(OBJECT.as_bytes(), Some(&other), &start, &end);
         assert_eq!(missing, Err(NotEdited::NoSuchComponent));
