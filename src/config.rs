@@ -175,11 +175,24 @@ pub struct Doubt {
     /// How long after a send without an answer its draft is looked for first, in seconds; all further
     /// waits are in proportion.
     pub quiet_seconds: f64,
+    /// What becomes of a mail of an account with Mail.Send alone, which cannot be looked for.
+    pub send_only: SendOnly,
+}
+
+/// What becomes of a mail that may have been sent and cannot be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum SendOnly {
+    /// It is held until a person says what became of it.
+    #[default]
+    Hold,
+    /// It is sent once more, and may arrive twice; then it is held.
+    SendAgain,
 }
 
 impl Default for Doubt {
     fn default() -> Doubt {
-        Doubt { quiet_seconds: 120.0 }
+        Doubt { quiet_seconds: 120.0, send_only: SendOnly::Hold }
     }
 }
 
@@ -187,7 +200,8 @@ impl Doubt {
     pub fn patience(&self) -> Patience {
         const LONGEST: Duration = Duration::from_secs(3600);
         let quiet = Duration::try_from_secs_f64(self.quiet_seconds).unwrap_or(LONGEST);
-        Patience::new(quiet.min(LONGEST))
+        let tries_again = self.send_only == SendOnly::SendAgain;
+        Patience::new(quiet.min(LONGEST)).trying_again(tries_again)
     }
 }
 

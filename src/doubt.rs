@@ -53,11 +53,24 @@ const NOWHERE_LOOKS: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     quiet: Duration,
+    /// With nothing to look at, it is tried once more.
+    tries_again: bool,
 }
 
 impl Patience {
     pub fn new(quiet: Duration) -> Patience {
-        Patience { quiet }
+        Patience { quiet, tries_again: false }
+    }
+
+    /// A mail that is no draft cannot be looked at: so configured, it is sent once more after the quiet time,
+    /// and may arrive twice; else it is held.
+    #[must_use]
+    pub fn trying_again(self, tries_again: bool) -> Patience {
+        Patience { tries_again, ..self }
+    }
+
+    pub fn tries_again(self) -> bool {
+        self.tries_again
     }
 
     /// Before the first look: Exchange moves what was sent only some time after it said so.
@@ -150,7 +163,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PATIENCE: Patience = Patience { quiet: Duration::from_secs(120) };
+    const PATIENCE: Patience = Patience { quiet: Duration::from_secs(120), tries_again: false };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()

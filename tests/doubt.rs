@@ -414,3 +414,42 @@ fn another_draft_of_that_message_id(site: &Site) {
         assert_eq!(answer.status(), 201);
     });
 }
+
+/// What becomes of a mail of an account with Mail.Send alone, whose first `cuts` sends come to this: how it
+/// ended, and the copies there are.
+fn sent_alone(policy: &str, act: Act, cuts: u64) -> (State, usize) {
+    let site = Site::new_as(Profile::SendOnly);
+    let quiet = "quiet_seconds = 0.04";
+    let own = format!("{quiet}\nsend_only = \"{policy}\"");
+    site.write_configuration(&site.configuration().replace(quiet, &own));
+    let send = Rule {
+        method: Some("POST".into()),
+        route: "/v1.0/me/sendMail".into(),
+        mailbox: None,
+        nth: vec![],
+        every: true,
+        probability: None,
+        times: Some(cuts),
+        act,
+    };
+    site.sandbox.world().faults.set(Script { seed: 0, faults: vec![send] });
+    let mut daemon = site.serve();
+    hand_in(&site, &mut daemon);
+    let entries = site.finish(&mut daemon);
+    let entry = entries.iter().find(|entry| entry.kind == Kind::Submission).unwrap();
+    (entry.state, site.copies("in doubt").get(COLLEAGUE).copied().unwrap_or_default())
+}
+
+#[test]
+fn without_drafts_a_lost_answer_is_held_or_so_configured_sent_once_more_and_no_more() {
+    assert_eq!(sent_alone("hold", Act::CutAfter, 1), (State::Held, 1));
+    assert_eq!(sent_alone("hold", Act::CutBefore, 1), (State::Held, 0));
+    assert_eq!(sent_alone("send-again", Act::CutBefore, 1), (State::Sent, 1));
+    assert_eq!(sent_alone("send-again", Act::CutAfter, 1), (State::Sent, 2), "its price");
+    assert_eq!(sent_alone("send-again", Act::CutBefore, 2), (State::Held, 0));
+    // What is certain uses up nothing.
+    let busy =
+        Answer { status: 429, code: "TooManyRequests".into(), message: None, retry_after: None };
+    assert_eq!(sent_alone("hold", Act::Answer(busy.clone()), 1), (State::Sent, 1));
+    assert_eq!(sent_alone("send-again", Act::Answer(busy), 1), (State::Sent, 1));
+}

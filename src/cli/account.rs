@@ -18,6 +18,7 @@ use crate::access::Way;
 use crate::account::{Account, Address, Profile, Standing};
 use crate::config::Config;
 use crate::control::{Reply, Request};
+use crate::entra::hint;
 use crate::secret::Secret;
 
 /// As long as the daemon waits.
@@ -274,6 +275,10 @@ fn list(accounts: &[Account], json: bool) -> anyhow::Result<()> {
             let missing: Vec<_> = account.missing().collect();
             if !missing.is_empty() {
                 writeln!(out, "    not granted: {}", missing.join(" "))?;
+            }
+            const DRAFTS: &str = "Mail.ReadWrite";
+            if !account.has(DRAFTS) {
+                writeln!(out, "    without {DRAFTS}: {}", hint::without(DRAFTS))?;
             }
         }
     }

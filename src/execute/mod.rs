@@ -138,7 +138,7 @@ impl Executor {
         };
         for action in plan.actions {
             match action {
-                Action::SendMime(message) => self.send_at_once(turn, &message).await?,
+                Action::SendMime(message) => self.send_at_once(turn, &progress, &message).await?,
                 Action::SendDraft(message) => {
                     self.send_by_draft(turn, progress.clone(), &message).await?;
                 }

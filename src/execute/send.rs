@@ -19,20 +19,37 @@ use crate::store::spool::{Entry, State};
 
 impl Executor {
     /// `POST /me/sendMail`: one call, and nothing to look at if its answer is lost.
-    pub(super) async fn send_at_once(&self, turn: &Turn, message: &[u8]) -> Result<(), Ended> {
+    pub(super) async fn send_at_once(
+        &self,
+        turn: &Turn,
+        progress: &Progress,
+        message: &[u8],
+    ) -> Result<(), Ended> {
         let id = turn.entry.id;
+        // What is true if this is the last that is heard of it: without a doubt it is held.
+        let tries_again = self.patience.tries_again() && progress.doubt.is_none();
+        let doubt = tries_again.then(|| Doubt::new(self.store.clock().now(), self.patience));
+        let at = doubt.as_ref().map(|doubt| doubt.look_at);
+        let sending = &Progress { doubt, ..progress.clone() };
         let sent = self
             .with_token(turn, |graph, token| async move {
-                self.store.begin_sending(id, &Progress::default()).await.map_err(not_written)?;
+                self.store.begin_sending(id, sending).await.map_err(not_written)?;
                 let answer = graph.send_mime(token.expose(), message).await;
-                if matches!(answer, Err(Failure::TokenRefused { .. })) {
-                    // A 401 is certain: nothing was sent.
-                    self.store.not_sent(id, &Progress::default()).await.map_err(not_written)?;
+                if answer.as_ref().is_err_and(|failure| !matches!(failure, Failure::Unknown { .. }))
+                {
+                    // That is certain: nothing was sent.
+                    self.store.not_sent(id, progress).await.map_err(not_written)?;
                 }
                 answer
             })
             .await;
-        sent.map_err(Ended::from)
+        match (sent.map_err(Ended::from), at) {
+            (Err(Ended::Unknown { note }), Some(at)) => Err(Ended::InDoubt {
+                at,
+                note: format!("{NO_ANSWER} ({note}); it is sent once more"),
+            }),
+            (sent, _) => sent,
+        }
     }
 
     /// Draft, tag, send, with a record between any two.
@@ -123,14 +140,21 @@ impl Executor {
     /// was not, and may be sent again; the doubt stays until it is, and beyond if nothing comes of that.
     pub(super) async fn resolve(&self, turn: &Turn, progress: &Progress) -> Result<bool, Ended> {
         let Some(doubt) = &progress.doubt else { return Ok(false) };
+        let too_early = || {
+            let note = format!("{NO_ANSWER} (it is too early to look)");
+            Ended::InDoubt { at: doubt.look_at, note }
+        };
         if !turn.account.has("Mail.ReadWrite") {
+            if progress.draft.is_none() && self.patience.tries_again() {
+                let is_early = self.store.clock().now() < doubt.look_at;
+                return if is_early { Err(too_early()) } else { Ok(false) };
+            }
             // Graph's refusal would stop the account, which may well send.
             let note = format!("{NO_ANSWER}, and the account may not look for it any more");
             return Err(Ended::Unknown { note });
         }
         if self.store.clock().now() < doubt.look_at {
-            let note = format!("{NO_ANSWER} (it is too early to look)");
-            return Err(Ended::InDoubt { at: doubt.look_at, note });
+            return Err(too_early());
         }
         let seen = self.look_for_draft(turn, progress, doubt.since).await?;
         match doubt.judge(seen, self.store.clock().now(), self.patience) {
