@@ -1,12 +1,13 @@
-//! postbridge: SMTP submission and mailed invites in, Microsoft Graph out, with the user's own consent.
+//! postbridge: SMTP submission, mailed invites and CalDAV in, Microsoft Graph out, with the user's own
+//! consent.
 //!
 //! This is the map for those who change it; the README is for those who run it.
 //!
 //! # The idea
 //!
-//! One folder for each party outside the process (`smtp`, `graph`, `entra`, `store`), flat files
-//! between them for our own notions. The flat files in the middle are pure: they turn a mail, and what
-//! we know, into a [`plan::Plan`]. A plan is a list of actions, each one Graph call; one executor
+//! One folder for each party outside the process (`smtp`, `caldav`, `graph`, `entra`, `store`), flat files
+//! between them for our own notions. The flat files in the middle are pure: they turn a mail or an object,
+//! and what we know, into a [`plan::Plan`]. A plan is a list of actions, each one Graph call; one executor
 //! carries them out, one worker retries. Whatever a client hands in goes through one door: it is
 //! committed to the spool, and only then acknowledged.
 //!
@@ -14,12 +15,12 @@
 //!
 //! ```text
 //!  main → cli → app                                        wiring
-//!    smtp/server     control        worker ─► report_command   who waits for the outside
-//!         │             │             │
-//!         │             ▼             ▼
-//!         │           access ◄──── execute ───► graph      where the parts meet
-//!         │             │  └────────► entra
-//!         └──────► store ◄────────────┘
+//!    smtp/server   caldav/server   control   worker ─► report_command   who waits for the outside
+//!         │  └─► listen ◄─┘ │         │        │
+//!         ├─────► login ◄───┤         ▼        │
+//!         │         │       │       access ◄── execute ───► graph      where the parts meet
+//!         │         ▼       │         │  └────────► entra
+//!         └──────► store ◄──┴─────────┴────────┘
 //!
 //!      account  submission  mime  ical  itip  recurrence  invite
 //!      plan  doubt  report  retry  secret                                   pure
@@ -34,7 +35,7 @@
 //! | place | is | must never |
 //! |---|---|---|
 //! | [`smtp`] | the submission session and its sockets | hear of Graph |
-//! | [`caldav`] | a calendar client's requests, as far as they only need computing | hear of Graph |
+//! | [`caldav`] | a calendar client's requests and our answers, and their sockets | hear of Graph |
 //! | [`listen`] | listening sockets, and how many connections | know a protocol |
 //! | [`login`] | local passwords, and how often one may be wrong | log or keep one |
 //! | [`tls`] | the key pair that clients see | suggest that it need not be checked |
@@ -53,7 +54,7 @@
 //! # Invariants
 //!
 //! 1. Pure files do nothing but compute.
-//! 2. A 250 after DATA exists only with a [`store::spool::Receipt`].
+//! 2. A 250 after DATA, or a 2xx after PUT and DELETE, exists only with a [`store::spool::Receipt`].
 //! 3. Only `graph/` knows Graph's JSON, only `store/` knows SQL.
 //! 4. Plans are made afresh for each attempt and never stored.
 //! 5. An attempt is written down before it is made, with the next one already in the future.
@@ -96,6 +97,18 @@
 //! makes it, with a record before and after, until none is left. A call that was begun and not
 //! recorded is looked up before it is made again. Recipients whom the event does not reach get the
 //! mail. Mails of one UID are claimed in the order they came.
+//!
+//! # A calendar object's walk
+//!
+//! [`caldav`] asks first whether the request is meant for us and who makes it (`site`); what is another
+//! account's is not there. A PUT is read and held to more than a mailed invite ([`caldav::object`]); its
+//! preconditions are looked at in the commit that puts the object in place *and* spools the change
+//! ([`store::calendar`]), so a 201 is built from a `Receipt` like a 250. Then the request waits a while for
+//! what becomes of it ([`store::verdict`]). [`execute`] decides it as what it is, the whole of the invite
+//! ([`invite::whole`]), and goes the same way as for a mail from there. Refused for good: the store has
+//! taken it back in the commit that says so, and the client gets the reason; later, its author gets a
+//! report. Reads are answered from our own record, so they are fast, work without Microsoft, and give back
+//! the very octets that were PUT.
 
 pub mod access;
 pub mod account;

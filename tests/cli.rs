@@ -236,7 +236,19 @@ fn the_demo_sends_a_mail_and_a_meeting_and_tells_a_program_what_came_of_them() {
     keys.sort_unstable();
     assert_eq!(
         keys,
-        ["ca", "invitations", "mails", "password", "sandbox", "smtp", "smtps", "state", "user"]
+        [
+            "ca",
+            "caldav",
+            "caldav_tls",
+            "invitations",
+            "mails",
+            "password",
+            "sandbox",
+            "smtp",
+            "smtps",
+            "state",
+            "user"
+        ]
     );
     let told_as = |key: &str| line[key].as_str().unwrap();
     assert_eq!((told_as("user"), told_as("state")), (common::USER, &*path(&state)));
@@ -245,6 +257,10 @@ fn the_demo_sends_a_mail_and_a_meeting_and_tells_a_program_what_came_of_them() {
     for key in ["smtp", "smtps"] {
         let address: std::net::SocketAddr = told_as(key).parse().unwrap();
         assert!(address.ip().is_loopback(), "{text}");
+    }
+    for (key, front) in [("caldav", "http://localhost:"), ("caldav_tls", "https://localhost:")] {
+        let rest = told_as(key).strip_prefix(front).unwrap_or_else(|| panic!("{key}: {text}"));
+        assert!(rest.strip_suffix("/dav/").unwrap().parse::<u16>().unwrap() > 0, "{text}");
     }
     let mails = line["mails"].as_array().unwrap();
     assert_eq!(mails.len(), 1, "an attendee got an invite as a mail: {text}");

@@ -20,6 +20,7 @@ use super::retrieve::{self, SCHEDULE_TAG};
 use super::site::{Asked, Site, not_found};
 use super::spooled;
 use super::xml::Name;
+use crate::account::Standing;
 use crate::ical::{Event, ScheduleAgent};
 use crate::store::calendar::{Change, Changed, Object, Place as At, Refused, Span, Spooled};
 use crate::store::spool::{EntryId, Receipt, Report};
@@ -293,11 +294,10 @@ impl Site {
         let octets = spooled::octets(event, object);
         let size = octets.len();
         let spooled = Spooled { id, envelope, octets };
-        // Asked for before the commit: the worker may be quick.
-        let listening = match self.wait.is_zero() {
-            true => None,
-            false => self.store.listen(id),
-        };
+        // Asked for before the commit: the worker may be quick. Where somebody has to sign in first, there
+        // is nothing to wait for.
+        let waits = !self.wait.is_zero() && asked.account.standing == Standing::Ready;
+        let listening = if waits { self.store.listen(id) } else { None };
         let changed = self.store.change_object(at.clone(), change, spooled, allows).await?;
         Ok(changed.map(|changed| {
             if let Changed::Kept { receipt, created } = &changed {
