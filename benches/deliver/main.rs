@@ -56,10 +56,10 @@ fn main() -> anyhow::Result<()> {
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         let sandbox = Sandbox::start(MAILBOXES)?;
-        let mut site = runtime.block_on(Site::new(&sandbox))?;
+        let site = runtime.block_on(Site::new(&sandbox))?;
         larges.push(runtime.block_on(large::run(&sandbox, &site)).context("the large mail")?);
         for (cell, measured) in CELLS.iter().zip(&mut cells).rev() {
-            let one = measure(&runtime, &sandbox, &mut site, *cell);
+            let one = measure(&runtime, &sandbox, &site, *cell);
             let one = one.with_context(|| format!("{cell:?}"))?;
             eprintln!("  {cell:>3?}: {one:.2?}");
             measured.push(one);

@@ -132,10 +132,11 @@ impl Connection {
                     stopping = true;
                     end(served.as_mut());
                 }
-                _ = look.tick() => match self.clock.is_over() {
-                    Some(why) => break why,
-                    None => {}
-                },
+                _ = look.tick() => {
+                    if let Some(why) = self.clock.is_over() {
+                        break why;
+                    }
+                }
             }
         };
         end(served.as_mut());

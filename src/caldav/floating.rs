@@ -41,10 +41,11 @@ mod tests {
     #[test]
     fn a_vtimezone_is_the_zone_that_it_names_or_describes() {
         let of = |tzid: &str, rules: &str| {
-            zone(&format!(
+            let text = format!(
                 "\n BEGIN:VCALENDAR\r\nPRODID:-//a//b\r\nVERSION:2.0\r\nBEGIN:VTIMEZONE\r\nTZID:{tzid}\r\n\
                  {rules}END:VTIMEZONE\r\nEND:VCALENDAR\r\n"
-            ).trim_start_matches(['\n', ' ']))
+            );
+            zone(text.trim_start_matches(['\n', ' ']))
         };
         let berlin = "BEGIN:STANDARD\r\nDTSTART:19701025T030000\r\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\r\n\
              TZOFFSETFROM:+0200\r\nTZOFFSETTO:+0100\r\nEND:STANDARD\r\nBEGIN:DAYLIGHT\r\n\

@@ -8,6 +8,8 @@
 //! [`free_busy`], [`floating`]); by which names we are asked ([`names`]), and how much ([`limits`]). Nothing here has heard
 //! of Graph.
 
+#![allow(clippy::result_large_err, reason = "a refusal is an answer as any other, and moved once")]
+
 mod answer;
 pub mod answers;
 mod body;

@@ -259,7 +259,7 @@ impl<'r> Resource<'r> {
             Namespace::Dav => self.put_dav(asked, name, properties),
             Namespace::CalDav => self.put_caldav(asked, name, properties),
             Namespace::CalendarServer => self.put_calendar_server(asked, name, properties),
-            _ => return false,
+            _ => false,
         }
     }
 

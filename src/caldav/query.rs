@@ -99,7 +99,11 @@ impl Site {
         }
         let mut left = query.limit.unwrap_or(u32::MAX);
         let mut after = String::new();
-        while depth != Depth::Zero {
+        // RFC 4791 §7.8: of the calendar alone there is nothing that could match.
+        if depth == Depth::Zero {
+            return reply.end(multistatus, None).await;
+        }
+        loop {
             let (account, calendar) = (asked.account.id, &looking.calendar.name);
             let page = self.store.objects(account, calendar, within, &after, PAGE as u32).await?;
             let whole = page.len() == PAGE;

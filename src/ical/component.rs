@@ -68,7 +68,7 @@ impl Unfolded {
         most
     }
 
-    /// The one VCALENDAR in it, under the limits that [`super::read`] has.
+    /// The one VCALENDAR in it, under the limits that [`super::read()`] has.
     pub fn calendar(&self) -> Result<Component<'_>, Unreadable> {
         let lines = caps::numbered_lines(&self.text, &mut Vec::new())?;
         let mut open: Vec<Component<'_>> = Vec::new();

@@ -3,7 +3,7 @@
 //! They are our own record of what went through the bridge. A client's change is one commit: its
 //! precondition is looked at, the object is put in place, and the change is spooled like a mail; so the
 //! [`Receipt`] that a 2xx is built from says that it is on disk. What the change took the place of is
-//! kept until the mailbox has it; a change that is refused for good is taken back ([`take_back`]).
+//! kept until the mailbox has it; a change that is refused for good is taken back.
 
 use std::sync::atomic::Ordering;
 

@@ -145,7 +145,7 @@ impl Store {
         Ok(row.as_ref().map(on_their_way).transpose()?)
     }
 
-    /// Takes due entries of an account, one after the other in the order of [`CLAIM`]. The attempt is
+    /// Takes due entries of an account, one after the other in the order of `CLAIM`. The attempt is
     /// written down with the time of the next, `again_at`, before any of it is made.
     pub async fn claim(
         &self,

@@ -123,7 +123,7 @@ impl Http {
 
     /// `false`: the server has closed.
     async fn more(&mut self) -> bool {
-        let mut octets = [0; 16 * 1024];
+        let mut octets = vec![0; 16 * 1024];
         match self.stream.read(&mut octets).await {
             Ok(0) | Err(_) => false,
             Ok(read) => {
