@@ -108,7 +108,8 @@
 //! ([`invite::whole`]), and goes the same way as for a mail from there. Refused for good: the store has
 //! taken it back in the commit that says so, and the client gets the reason; later, its author gets a
 //! report. Reads are answered from our own record, so they are fast, work without Microsoft, and give back
-//! the very octets that were PUT.
+//! the very octets that were PUT. Invites by mail are put into the same record in the commit that decides
+//! them, and [`watch`] puts in what became of either in Outlook, unless a client changes it at that moment.
 
 pub mod access;
 pub mod account;
