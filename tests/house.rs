@@ -126,8 +126,8 @@ const IMPURE_IN_THE_MIDDLE: [&str; 6] =
 
 /// Who asks another clock than the one that is handed in: it is about sockets, tokens and people. The
 /// sandbox has one of its own.
-const OTHER_CLOCKS: [&str; 8] =
-    ["clock", "smtp", "login", "tls", "access", "entra", "cli", "sandbox"];
+const OTHER_CLOCKS: [&str; 9] =
+    ["clock", "smtp", "caldav", "login", "tls", "access", "entra", "cli", "sandbox"];
 
 /// A library, and the only places that may know it.
 const KNOWN_ONLY_TO: [(&str, &[&str]); 9] = [

@@ -32,7 +32,7 @@ impl Site {
             return Ok(not_found());
         };
         let busy = self.busy(asked, &calendar, range, FreeBusy::new(range)).await?;
-        Ok(calendar_object(busy.write(Timestamp::now(), None)))
+        Ok(calendar_object(busy.write(self.store.clock().now(), None)))
     }
 
     /// POST to the outbox: who of the attendees is busy.
@@ -63,7 +63,7 @@ impl Site {
                 }
             }
         }
-        let now = Timestamp::now();
+        let now = self.store.clock().now();
         let body = Writer::document(&Name::caldav("schedule-response"), |writer| {
             for attendee in &question.attendees {
                 writer.element(&Name::caldav("response"), |writer| {
