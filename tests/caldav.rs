@@ -117,6 +117,15 @@ async fn converse(path: &Path) -> Result<Vec<Exchange>, String> {
             return Err(format!("{place}: {why}\n{} {:?}\n{body}", answer.status, answer.headers));
         }
     }
+    // Whatever was asked: what is another account's is as it was.
+    let store = &bridge.running.control.store;
+    let other = store.account_by_login(COLLEAGUE).await.unwrap().unwrap();
+    let theirs = store.objects(other.id, "calendar", None, "", 10).await.unwrap();
+    let theirs: Vec<(&str, &str)> =
+        theirs.iter().map(|one| (one.name.as_str(), one.uid.as_str())).collect();
+    assert_eq!(theirs, [("theirs.ics", "theirs@contoso.example")], "{name}");
+    let calendar = store.calendar(other.id, "calendar").await.unwrap().unwrap();
+    assert_eq!((calendar.change, calendar.properties), (1, vec![]), "{name}");
     bridge.running.stop().await;
     Ok(exchanges)
 }

@@ -98,3 +98,41 @@ impl http_body::Body for Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn next(body: &mut Body) -> Option<Result<Bytes, BrokeOff>> {
+        let frame = std::future::poll_fn(|context| {
+            http_body::Body::poll_frame(Pin::new(&mut *body), context)
+        });
+        let frame = frame.await?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    #[tokio::test]
+    async fn what_flows_ends_where_it_was_ended_and_breaks_off_otherwise() {
+        let (pieces, mut body) = Body::flowing();
+        pieces.try_send(Piece::Octets(Bytes::from_static(b"a"))).ok().unwrap();
+        pieces.try_send(Piece::End).ok().unwrap();
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), "a");
+        assert!(next(&mut body).await.is_none());
+        let (pieces, mut body) = Body::flowing();
+        pieces.try_send(Piece::Octets(Bytes::from_static(b"a"))).ok().unwrap();
+        drop(pieces);
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), "a");
+        assert!(next(&mut body).await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_let_go_with_the_body() {
+        let held = std::sync::Arc::new(());
+        let mut body = Body::whole("a");
+        body.hold(held.clone());
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), "a");
+        assert_eq!(std::sync::Arc::strong_count(&held), 2);
+        drop(body);
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    }
+}

@@ -15,7 +15,7 @@ use super::header::{BadHeader, Precondition};
 use super::href::Place;
 use super::kept::{self, Kept};
 use super::object::{self, Unfit};
-use super::propfind::bad_header;
+use super::propfind::{IF, bad_header};
 use super::retrieve::{self, SCHEDULE_TAG};
 use super::site::{Asked, Site, not_found};
 use super::spooled;
@@ -26,8 +26,6 @@ use crate::store::calendar::{Change, Changed, Object, Place as At, Refused, Span
 use crate::store::spool::{EntryId, Receipt, Report};
 use crate::store::verdict::{Listening, Verdict};
 
-/// RFC 4918 §10.4.
-const IF: HeaderName = HeaderName::from_static("if");
 const IF_SCHEDULE_TAG_MATCH: HeaderName = HeaderName::from_static("if-schedule-tag-match");
 const SCHEDULE_REPLY: HeaderName = HeaderName::from_static("schedule-reply");
 

@@ -23,6 +23,8 @@ pub(super) const PAGE: u32 = 500;
 const DEAD_OCTETS_MAX: usize = 64 * 1024;
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
+/// RFC 4918 §10.4
+pub(super) const IF: HeaderName = HeaderName::from_static("if");
 
 impl Site {
     pub(super) async fn propfind(&self, asked: &Asked, reply: &mut Reply) -> Result<Done, Broken> {
@@ -119,6 +121,10 @@ impl Site {
     }
 
     pub(super) async fn proppatch(&self, asked: &Asked, reply: &mut Reply) -> Result<Done, Broken> {
+        if asked.headers.contains_key(IF) {
+            // It says what is locked, which nothing ever is.
+            return Ok(answer::status(StatusCode::PRECONDITION_FAILED).into());
+        }
         let changes = match request::proppatch(&asked.body, self.limits.body_octets) {
             Ok(changes) => changes,
             Err(refusal) => return Ok(refused(&refusal).into()),
