@@ -8,6 +8,8 @@ mod common;
 
 #[path = "clients/caldav_library.rs"]
 mod caldav_library;
+#[path = "clients/caldav_server_tester.rs"]
+mod caldav_server_tester;
 #[path = "clients/curl_calendar.rs"]
 mod curl_calendar;
 #[path = "clients/khal.rs"]
