@@ -23,8 +23,8 @@ def without_tasks(self, *arguments):
 
 def report(self, **_):
     found = sorted(self.features_checked.dotted_feature_set_list(compact=False).items())
-    # What it could not ask about has no support, not even "unknown".
-    lines = [f"found {feature}: {about.get('support', 'not asked')}" for feature, about in found]
+    # Some have a value instead.
+    lines = [f"found {feature}: {about.get('support', about.get('value'))}" for feature, about in found]
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ use crate::{Scene, event, of_pypi};
 async fn what_khal_makes_is_in_the_calendar_and_what_was_put_is_in_khals_list() {
     let Some(program) = of_pypi("khal") else { return };
     let scene = Scene::set().await;
-    let url = scene.bridge.calendar_url();
+    let url = format!("{}/dav/", scene.bridge.calendar_url());
     let Some(folder) = Folder::set(&scene, &url).await else { return };
     let configuration = format!(
         "[calendars]\n[[bridge]]\npath = {}\n\n\

@@ -15,7 +15,7 @@ pub struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    /// By way of the collections that the bare URL leads to. Skips loudly without vdirsyncer.
+    /// Set up as the README says, with the collections that this URL leads to. Skips loudly without vdirsyncer.
     pub async fn set(scene: &'a Scene, url: &str) -> Option<Folder<'a>> {
         let program = of_pypi("vdirsyncer")?;
         let (path, password) = (scene.file("calendars/calendar"), scene.file("password"));
@@ -26,7 +26,8 @@ impl<'a> Folder<'a> {
              [pair both]\na = \"folder\"\nb = \"bridge\"\ncollections = [\"from b\"]\n\n\
              [storage folder]\ntype = \"filesystem\"\npath = \"{folders}\"\nfileext = \".ics\"\n\n\
              [storage bridge]\ntype = \"caldav\"\nurl = \"{url}\"\nusername = \"{USER}\"\n\
-             password.fetch = [\"command\", \"cat\", \"{password}\"]\n{verify}",
+             password.fetch = [\"command\", \"cat\", \"{password}\"]\n\
+             item_types = [\"VEVENT\"]\n{verify}",
             status = scene.file("status").display(),
             folders = scene.file("calendars").display(),
             password = password.display(),
