@@ -3,6 +3,7 @@
 //! One task looks for work and hands it out; each attempt is a task of its own, so that a mailbox that
 //! is slow, throttled or signed out never delays another, and a panic is one mail's failure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{Account, Standing};
+use crate::account::{Account, AccountId, Standing};
 use crate::doubt::Patience;
 use crate::execute::{Ended, Executor, Refused, Turn};
-use crate::graph::pace::{IN_FLIGHT_MAX, Pace};
+use crate::graph::pace::{IN_FLIGHT_MAX, Pace, Slot};
 use crate::mime;
 use crate::plan;
 use crate::report::{self, Fate};
@@ -109,6 +110,8 @@ impl Worker {
         let mut wait = next
             .and_then(|next| Duration::try_from(next.duration_since(now)).ok())
             .map_or(LOOK_AGAIN, |next| next.min(LOOK_AGAIN));
+        let mut ready: HashMap<AccountId, (Arc<Account>, Vec<Slot>)> = HashMap::new();
+        let mut of = Vec::new();
         for id in accounts {
             let Some(account) = self.store.account(id).await? else {
                 self.hold_orphans(id, now).await?;
@@ -118,37 +121,45 @@ impl Worker {
                 continue;
             }
             let slots = self.pace.slots(&account, IN_FLIGHT_MAX);
-            if let Some(blocked) = self.pace.blocked_for(&account) {
+            let pace = &self.pace;
+            if let Some(blocked) =
+                pace.blocked_for(&account).or_else(|| pace.large_blocked_for(&account))
+            {
                 wait = wait.min(blocked);
             }
             if slots.is_empty() {
                 continue;
             }
-            let again_at = now.saturating_add(retry::after_a_crash()).unwrap_or(now);
             let most = Most {
                 entries: slots.len(),
                 large: self.pace.large(&account),
                 small_octets: plan::MIME_OCTETS_MAX as u64,
             };
-            let claimed = self.store.claim(id, now, again_at, most).await?;
-            for (entry, slot) in claimed.into_iter().zip(slots) {
-                let slot = slot.begin(plan::is_large(entry.size));
-                let turn = self.executor.turn(entry, account.clone(), slot);
-                attempts.spawn(self.clone().see_through(turn));
-            }
+            of.push((id, most));
+            ready.insert(id, (account, slots));
+        }
+        if of.is_empty() {
+            return Ok(wait);
+        }
+        let again_at = now.saturating_add(retry::after_a_crash()).unwrap_or(now);
+        for entry in self.store.claim(of, now, again_at).await? {
+            let Some((account, slots)) = ready.get_mut(&entry.account) else { continue };
+            let Some(slot) = slots.pop() else { continue };
+            let slot = slot.begin(plan::is_large(entry.size));
+            let turn = self.executor.turn(entry, account.clone(), slot);
+            attempts.spawn(self.clone().see_through(turn));
         }
         Ok(wait)
     }
 
     /// Mails of an account that is no more: in sight, and not sent.
-    async fn hold_orphans(
-        &self,
-        account: crate::account::AccountId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for entry in self.store.claim(account, now, now, Most::ALL).await? {
-            let note = "its account was removed; nothing was sent".to_owned();
-            self.settle(&entry, Outcome::Held { note }, None).await;
+    async fn hold_orphans(&self, account: AccountId, now: Timestamp) -> Result<(), StoreError> {
+        for entry in self.store.claim(vec![(account, Most::ALL)], now, now).await? {
+            let note = match entry.progress.doubt {
+                None => "its account was removed; nothing was sent",
+                Some(_) => "its account was removed before it was known whether it was sent",
+            };
+            self.settle(&entry, Outcome::Held { note: note.to_owned() }, None).await;
         }
         Ok(())
     }
@@ -170,11 +181,13 @@ impl Worker {
     /// What is known of an attempt that broke down is what it wrote.
     async fn after_a_panic(&self, entry: &Entry, error: &str) -> Ended {
         let note = format!("the attempt broke down: {error}");
-        match self.store.entry(entry.id).await {
-            Ok(Some(entry)) if entry.state == State::Attempting => {
-                Ended::Later { after: None, note }
-            }
-            _ => Ended::Unknown { note },
+        let Ok(Some(entry)) = self.store.entry(entry.id).await else {
+            return Ended::Unknown { note };
+        };
+        match (entry.state, entry.progress.doubt) {
+            (State::Attempting, _) => Ended::Later { after: None, note },
+            (_, Some(doubt)) => Ended::InDoubt { at: doubt.look_at, note },
+            (_, None) => Ended::Unknown { note },
         }
     }
 

@@ -108,7 +108,7 @@ async fn on_disk(store: &Store, row: &Row) -> EntryId {
     let id = incoming.commit(&envelope, true, None).await.unwrap().id();
     // Those that were brought to the queue before are not due.
     let far = Timestamp::now() + Duration::from_secs(3600);
-    let claimed = store.claim(account.id, Timestamp::now(), far, Most::ALL).await.unwrap();
+    let claimed = store.claim(vec![(account.id, Most::ALL)], Timestamp::now(), far).await.unwrap();
     let [entry] = &claimed[..] else { panic!("{claimed:?}") };
     let (progress, note) = (row.progress.real(), String::new());
     match row.state {
@@ -144,7 +144,8 @@ async fn is_on_disk(store: &Store, id: EntryId, row: &Row) {
     assert_eq!((entry.state, entry.progress), (row.state, row.progress.real()), "{row:?}");
     // Set in motion again, it is out of the way of the next.
     if entry.state == State::Queued && entry.due_at <= Timestamp::now() {
-        let claimed = store.claim(entry.account, Timestamp::now(), entry.due_at, Most::ALL).await;
+        let claimed =
+            store.claim(vec![(entry.account, Most::ALL)], Timestamp::now(), entry.due_at).await;
         assert_eq!(claimed.unwrap().len(), 1);
     }
 }

@@ -177,7 +177,8 @@ fn of_stranger(answer: &Answer<'_>, effect: Effect) -> Failure {
             let why = format!("Graph answered {status}");
             Failure::Later { after: after(answer), throttled: true, why }
         }
-        408 | 500..=599 if effect == Effect::Irreversible => Failure::Unknown { why },
+        // What was sent is a draft no more, whoever says so.
+        404 | 408 | 500..=599 if effect == Effect::Irreversible => Failure::Unknown { why },
         _ => Failure::Later { after: after(answer), throttled: false, why },
     }
 }
@@ -337,6 +338,8 @@ mod tests {
     fn an_answer_of_a_proxy_is_no_refusal_of_graph() {
         let page = "<html>blocked</html>";
         assert_eq!(kind(&answer(403, None, page, Effect::Irreversible)), "later");
+        assert_eq!(kind(&answer(404, None, page, Effect::Irreversible)), "unknown");
+        assert_eq!(kind(&answer(404, None, page, Effect::Harmless)), "later");
         assert_eq!(kind(&answer(504, None, page, Effect::Irreversible)), "unknown");
         assert_eq!(kind(&answer(524, None, page, Effect::Irreversible)), "unknown");
         assert_eq!(kind(&answer(509, None, page, Effect::Irreversible)), "throttled");

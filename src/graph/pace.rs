@@ -205,10 +205,14 @@ impl Pace {
         {
             until = until.max(now + wait);
         }
-        if until <= now {
-            until = mailbox.full_for_large_until;
-        }
         Some(until.saturating_sub(now)).filter(|left| !left.is_zero())
+    }
+
+    /// The same of large mails, which small ones pass.
+    pub fn large_blocked_for(&self, account: &Account) -> Option<Duration> {
+        let full = self.lock().get(&account.id)?.full_for_large_until;
+        let full = full.saturating_sub(self.clock.running());
+        self.blocked_for(account).max(Some(full).filter(|left| !left.is_zero()))
     }
 
     /// How long Microsoft still wants the mailbox left alone.
@@ -421,7 +425,8 @@ mod tests {
         assert!(told(large.paced().ask(1)).is_some());
         assert_eq!((told(large.paced().ask(0)), pace.large(&adele)), (None, 0));
         // Small ones pass, and no large one is begun that would only be told the same.
-        assert!(pace.blocked_for(&adele).is_some() && pace.slot(&adele).is_some());
+        assert!(pace.large_blocked_for(&adele).is_some() && pace.slot(&adele).is_some());
+        assert_eq!(pace.blocked_for(&adele), None);
         assert_eq!(told(small.paced().ask(60)), None);
         let wait = told(small.paced().ask(41)).unwrap();
         assert!(pace.slot(&adele).is_none(), "others would pass it by");

@@ -414,7 +414,8 @@ mod tests {
 
     async fn claim_all(store: &Store) -> Vec<Entry> {
         let now = Timestamp::now();
-        store.claim(account().id, now, now + Duration::from_secs(10), Most::ALL).await.unwrap()
+        let of = vec![(account().id, Most::ALL)];
+        store.claim(of, now, now + Duration::from_secs(10)).await.unwrap()
     }
 
     fn directory() -> tempfile::TempDir {

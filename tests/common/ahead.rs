@@ -18,6 +18,7 @@ use postbridge::entra::{Cloud, Settings};
 use postbridge::execute::Executor;
 use postbridge::graph::Graph;
 use postbridge::graph::pace::{Limits, Pace};
+use postbridge::plan;
 use postbridge::report_command::ReportCommand;
 use postbridge::sandbox::journal::Entry as Asked;
 use postbridge::sandbox::script::{Rule, Script};
@@ -198,7 +199,9 @@ pub struct Bridge {
 /// How each account stands, in one look. By way of the index, account by account.
 const LOOK: &str = "SELECT id, \
     (SELECT min(due_at) FROM entry WHERE account = account.id AND state = 'queued' \
-     AND state IN ('queued', 'attempting', 'sending')) AS due_at, \
+     AND state IN ('queued', 'attempting', 'sending') AND size <= ?) AS due_at, \
+    (SELECT min(due_at) FROM entry WHERE account = account.id AND state = 'queued' \
+     AND state IN ('queued', 'attempting', 'sending') AND size > ?) AS large_due_at, \
     EXISTS (SELECT 1 FROM entry WHERE account = account.id AND state = 'attempting' \
      AND state IN ('queued', 'attempting', 'sending')) \
     OR EXISTS (SELECT 1 FROM entry WHERE account = account.id AND state = 'sending' \
@@ -250,7 +253,9 @@ impl Bridge {
         self.runtime.block_on(async {
             let rows = {
                 let mut connection = self.store.read().await.unwrap();
-                sqlx::query(LOOK).fetch_all(&mut *connection).await.unwrap()
+                let small = i64::try_from(plan::MIME_OCTETS_MAX).unwrap();
+                let look = sqlx::query(LOOK).bind(small).bind(small);
+                look.fetch_all(&mut *connection).await.unwrap()
             };
             let now = place.clock.now();
             let mut next: Option<Duration> = None;
@@ -258,20 +263,25 @@ impl Bridge {
                 if row.get::<bool, _>("busy") {
                     return Next::Busy;
                 }
-                let Some(due_at) = row.get::<Option<i64>, _>("due_at") else { continue };
-                let left = due_at - now.as_millisecond();
                 let id = AccountId(uuid::Uuid::from_slice(row.get("id")).unwrap());
                 let account = self.store.account(id).await.unwrap().unwrap();
                 if account.standing != postbridge::account::Standing::Ready {
                     continue;
                 }
-                let left = match (u64::try_from(left), self.pace.blocked_for(&account)) {
-                    (Ok(left @ 1..), _) => Duration::from_millis(left),
-                    (_, Some(blocked)) => blocked,
-                    // The worker is about to take it.
-                    (_, None) => return Next::Busy,
-                };
-                next = Some(next.map_or(left, |next| next.min(left)));
+                let of_both = [
+                    ("due_at", self.pace.blocked_for(&account)),
+                    ("large_due_at", self.pace.large_blocked_for(&account)),
+                ];
+                for (column, blocked) in of_both {
+                    let Some(due_at) = row.get::<Option<i64>, _>(column) else { continue };
+                    let left = match (u64::try_from(due_at - now.as_millisecond()), blocked) {
+                        (Ok(left @ 1..), _) => Duration::from_millis(left),
+                        (_, Some(blocked)) => blocked,
+                        // The worker is about to take it.
+                        (_, None) => return Next::Busy,
+                    };
+                    next = Some(next.map_or(left, |next| next.min(left)));
+                }
             }
             next.map_or(Next::Nothing, Next::In)
         })
