@@ -250,7 +250,7 @@ fn site(
     let names = Names::new(hostname, &hosts);
     let site =
         Site::new(store.clone(), logins, names, CalDavLimits::default(), zones, stop.clone());
-    site.waiting(config.caldav.wait())
+    site.waiting(config.caldav.wait()).making_calendars(config.caldav.make_calendars)
 }
 
 /// Binds all listeners of SMTP. Clients that come now wait in the kernel until we are up.

@@ -109,6 +109,8 @@ pub struct CalDav {
     pub wait: Spanned<SignedDuration>,
     /// How often Outlook is asked what became of the events that the bridge made.
     pub watch: Spanned<SignedDuration>,
+    /// Whether clients may make calendars beside the mailbox's own (MKCALENDAR).
+    pub make_calendars: bool,
     /// Further names that it may be asked by, beside loopback's and the machine's.
     pub hosts: Vec<Spanned<String>>,
 }
@@ -135,6 +137,7 @@ impl Default for CalDav {
             tls: both(1443),
             wait: Spanned::new(0..0, SignedDuration::from_secs(10)),
             watch: Spanned::new(0..0, SignedDuration::from_mins(5)),
+            make_calendars: true,
             hosts: Vec::new(),
         }
     }

@@ -463,3 +463,123 @@ async fn who_knows_the_scheduling_tag_keeps_the_answers_that_it_has_not_seen() {
     bench.put(&moved).await;
     assert_eq!(bench.kept().await.unwrap(), moved);
 }
+
+// ---- calendars that a client makes ----
+
+const HOME: &str = "/dav/calendars/adele.vance%40contoso.example/";
+
+fn named(title: &str) -> String {
+    format!(
+        "<C:mkcalendar xmlns:D=\"DAV:\" xmlns:C=\"urn:ietf:params:xml:ns:caldav\"><D:set><D:prop>\
+         <D:displayname>{title}</D:displayname></D:prop></D:set></C:mkcalendar>"
+    )
+}
+
+impl Bench {
+    async fn make(&mut self, name: &str, title: &str) -> u16 {
+        self.ask(&format!("MKCALENDAR {HOME}{name}/"), &[], &named(title)).await.status
+    }
+
+    async fn put_in(&mut self, calendar: &str, object: &str) -> Answer {
+        let line = format!("PUT {HOME}{calendar}/m.ics");
+        self.ask(&line, &[("Content-Type", OBJECT)], object).await
+    }
+
+    /// Waits for no pause between attempts.
+    async fn retry_until_done(&self) {
+        let store = &self.bridge.running.control.store;
+        until(async || {
+            store.flush().await.unwrap();
+            self.entries().await.iter().all(|entry| entry.state == State::Sent)
+        })
+        .await;
+    }
+
+    /// Requests that change a calendar or what is in it, each with its answer, the ids left out.
+    async fn calendar_requests(&self) -> Vec<String> {
+        let requests = self.bridge.get("/_sandbox/requests").await;
+        let rows = requests.as_array().unwrap().iter();
+        let of = |row: &Value| {
+            let path = row["path"].as_str().unwrap().trim_start_matches("/v1.0/me/");
+            let parts: Vec<&str> =
+                path.split('/').map(|part| if part.len() > 20 { "ID" } else { part }).collect();
+            format!("{} {} {}", row["method"].as_str().unwrap(), parts.join("/"), row["status"])
+        };
+        rows.map(of).filter(|row| row.contains("calendars") || row.contains("events")).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_calendar_that_a_client_made_is_in_one_of_that_name_in_the_mailbox() {
+    let mut bench = Bench::start().await;
+    assert_eq!(bench.make("work", "Work  at\n Contoso").await, 201);
+    assert_eq!(
+        bench.calendar_requests().await,
+        [] as [String; 0],
+        "nothing before its first event"
+    );
+    let object = meeting(&[GUEST], "");
+    assert_eq!(bench.put_in("work", &object).await.status, 201);
+    assert_eq!(bench.told().await, [format!("request {GUEST}: 2027-01-11T09:00")]);
+    let made = ["POST calendars 201", "POST calendars/ID/events 201"];
+    assert_eq!(bench.calendar_requests().await, made);
+    // Another event of it goes into the same one.
+    let other = object.replace("m@contoso.example", "n@contoso.example");
+    let line = format!("PUT {HOME}work/n.ics");
+    assert_eq!(bench.ask(&line, &[("Content-Type", OBJECT)], &other).await.status, 201);
+    assert_eq!(bench.calendar_requests().await[2..], ["POST calendars/ID/events 201"]);
+    // What follows is as in any calendar.
+    let moved = object.replace("T100000", "T120000");
+    assert_eq!(bench.put_in("work", &moved).await.status, 204);
+    for name in ["m", "n"] {
+        let deleted = bench.ask(&format!("DELETE {HOME}work/{name}.ics"), &[], "").await;
+        assert_eq!(deleted.status, 204);
+    }
+    assert_eq!(bench.told().await.len(), 4);
+    // It is taken away here, and stays in the mailbox; the next one of that name is that one.
+    assert_eq!(bench.ask(&format!("DELETE {HOME}work/"), &[], "").await.status, 204);
+    let before = bench.calendar_requests().await.len();
+    assert_eq!(bench.make("again", "Work at Contoso").await, 201);
+    assert_eq!(bench.put_in("again", &object).await.status, 201);
+    let found = ["POST calendars 409", "GET calendars 200", "POST calendars/ID/events 201"];
+    assert_eq!(bench.calendar_requests().await[before..], found);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_whose_making_had_no_answer_is_made_once() {
+    let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+    assert_eq!(bench.make("work", "Work").await, 201);
+    let lost = json!({"route": "/v1.0/me/calendars", "nth": [1], "do": "cut_after"});
+    bench.faults(&[lost]).await;
+    assert_eq!(bench.put_in("work", &meeting(&[GUEST], "")).await.status, 201);
+    bench.retry_until_done().await;
+    assert_eq!(bench.told().await, [format!("request {GUEST}: 2027-01-11T09:00")]);
+    let requests = bench.calendar_requests().await;
+    let ends = ["POST calendars 409", "GET calendars 200", "POST calendars/ID/events 201"];
+    assert_eq!(requests[1..], ends);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_that_was_deleted_in_outlook_is_made_again() {
+    let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+    assert_eq!(bench.make("work", "Work").await, 201);
+    let answer = json!({"answer": {"status": 404, "code": "ErrorItemNotFound"}});
+    let gone = json!({"route": "/v1.0/me/calendars/*/events", "nth": [1], "do": answer});
+    bench.faults(&[gone]).await;
+    assert_eq!(bench.put_in("work", &meeting(&[GUEST], "")).await.status, 201);
+    bench.retry_until_done().await;
+    assert_eq!(bench.told().await, [format!("request {GUEST}: 2027-01-11T09:00")]);
+    let all = bench.calendar_requests().await;
+    let again = all.iter().filter(|row| row.starts_with("POST calendars ")).count();
+    assert_eq!(again, 2, "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_calendar_is_made_where_that_is_switched_off() {
+    let mut bench = Bench::start_with(|config| config.caldav.make_calendars = false).await;
+    let line = format!("MKCALENDAR {HOME}work/");
+    let answer = bench.ask(&line, &[], &named("Work")).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("calendar-collection-location-ok"), "{}", answer.text());
+    assert!(answer.text().contains("caldav.make_calendars"), "{}", answer.text());
+}

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use common::{COLLEAGUE, TestBridge, USER, id_in};
 use postbridge::account::Account;
-use postbridge::store::calendar::{DEFAULT, Since};
+use postbridge::store::calendar::Since;
+use postbridge::store::calendars::DEFAULT;
 use postbridge::store::spool::State;
 use reqwest::Method;
 use serde_json::{Value, json};

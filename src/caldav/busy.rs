@@ -20,7 +20,7 @@ use super::query::{PAGE, calendar_object, own_zone};
 use super::range::TimeRange;
 use super::site::{Asked, Site, not_found};
 use super::xml::Name;
-use crate::store::calendar::Calendar;
+use crate::store::calendars::Calendar;
 
 impl Site {
     pub(super) async fn free_busy_query(

@@ -84,6 +84,14 @@ impl Conditions {
     }
 }
 
+pub(super) fn not_granted(asked: &Asked) -> Answer {
+    let href = asked.place.to_string();
+    let condition = Condition::NeedPrivileges { href, privilege: Name::dav("write") };
+    let words =
+        "The account has not granted Calendars.ReadWrite; sign in again with the profile full.";
+    answer::condition_in_words(&condition, words)
+}
+
 /// A change that will never be in the mailbox: the object is again what it was before.
 struct TakenBack {
     entry: EntryId,
@@ -224,14 +232,16 @@ impl Site {
     }
 
     pub(super) async fn delete(&self, asked: &Asked, reply: &mut Reply) -> Result<Done, Broken> {
-        let Some(at) = at(asked) else {
-            // RFC 4918 §9.6: a collection.
-            let words = "The calendar itself stays.";
-            return Ok(answer::words(StatusCode::FORBIDDEN, words).into());
-        };
         let conditions = match self.may_change(asked) {
             Ok(conditions) => conditions,
             Err(refusal) => return Ok(refusal.into()),
+        };
+        let Some(at) = at(asked) else {
+            return Ok(match &asked.place {
+                _ if conditions.never => answer::status(StatusCode::PRECONDITION_FAILED).into(),
+                Place::Calendar { calendar, .. } => self.remove(asked, calendar).await?.into(),
+                _ => not_found().into(),
+            });
         };
         let Some(before) = self.store.object(&at).await? else { return Ok(not_found().into()) };
         let event = tokio::task::spawn_blocking(move || Kept::read(&before.octets)).await?;
@@ -263,11 +273,7 @@ impl Site {
     fn may_change(&self, asked: &Asked) -> Result<Conditions, Answer> {
         let conditions = Conditions::read(asked).map_err(|bad| bad_header(&bad))?;
         if !asked.may_write() {
-            let href = asked.place.to_string();
-            let condition = Condition::NeedPrivileges { href, privilege: Name::dav("write") };
-            let words = "The account has not granted Calendars.ReadWrite; sign in again with the \
-                         profile full.";
-            return Err(answer::condition_in_words(&condition, words));
+            return Err(not_granted(asked));
         }
         Ok(conditions)
     }

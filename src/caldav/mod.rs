@@ -27,6 +27,7 @@ pub mod header;
 pub mod href;
 pub mod kept;
 pub mod limits;
+mod make;
 pub mod markup;
 pub mod multistatus;
 pub mod names;

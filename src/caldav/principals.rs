@@ -13,7 +13,8 @@ use super::report::{Expanded, PrincipalSearch};
 use super::request::PropFind;
 use super::site::{Asked, Site, not_found};
 use super::xml::Name;
-use crate::store::calendar::{Calendar, DEFAULT, Tags};
+use crate::store::calendar::Tags;
+use crate::store::calendars::{Calendar, DEFAULT};
 
 /// What a principal can be searched by, and what that is called.
 const SEARCHABLE: [(Name, &str); 2] =

@@ -17,7 +17,8 @@ use super::site::Asked;
 use super::xml::{Name, Namespace};
 use crate::account::Account;
 use crate::ical::{ATTENDEES_MAX, OCTETS_MAX};
-use crate::store::calendar::{Calendar, DEFAULT, DeadProperty, Tags};
+use crate::store::calendar::Tags;
+use crate::store::calendars::{Calendar, DEFAULT, DeadProperty};
 
 /// A resource with what is known of it.
 #[derive(Debug, Clone, Copy)]

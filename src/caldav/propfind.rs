@@ -15,12 +15,13 @@ use super::property::{self, Resource};
 use super::request::{self, Change, Refusal};
 use super::site::{Asked, Site, not_found};
 use super::xml::Name;
-use crate::store::calendar::{Calendar, DeadProperty, Place as At, Tags};
+use crate::store::calendar::{Place as At, Tags};
+use crate::store::calendars::{Calendar, DEFAULT, DeadProperty};
 
 /// Objects that are read from the store at once.
 pub(super) const PAGE: u32 = 500;
 /// What the dead properties of a calendar may hold, in octets.
-const DEAD_OCTETS_MAX: usize = 64 * 1024;
+pub(super) const DEAD_OCTETS_MAX: usize = 64 * 1024;
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 /// RFC 4918 §10.4
@@ -153,7 +154,8 @@ impl Site {
                 refusals.fill(full);
             } else {
                 let name = &calendar.name;
-                let there = self.store.set_calendar_properties(asked.account.id, name, set, remove);
+                let (account, title) = (asked.account.id, title(&changes));
+                let there = self.store.set_calendar_properties(account, name, set, remove, title);
                 if !there.await? {
                     return Ok(not_found().into());
                 }
@@ -214,14 +216,14 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
 }
 
 /// Why a property is not changed.
-fn objection(asked: &Asked, change: &Change) -> Option<(u16, Option<Condition>)> {
+pub(super) fn objection(asked: &Asked, change: &Change) -> Option<(u16, Option<Condition>)> {
     if let (Place::Inbox { .. }, Change::Set(property)) = (&asked.place, change)
         && *property.name() == Name::caldav("schedule-default-calendar-URL")
     {
         // RFC 6638 §9.2: there is only one that it can be, and it is.
         let default = |href: &String| {
             matches!(asked.href(href), Ok(Place::Calendar { calendar, .. })
-                if calendar == crate::store::calendar::DEFAULT)
+                if calendar == DEFAULT)
         };
         let fits = property.hrefs().iter().all(default) && property.hrefs().len() == 1;
         return (!fits).then_some((403, Some(Condition::ValidScheduleDefaultCalendarUrl)));
@@ -247,7 +249,7 @@ fn objection(asked: &Asked, change: &Change) -> Option<(u16, Option<Condition>)>
 }
 
 /// In order: what is set last counts.
-fn as_kept(changes: &[Change]) -> (Vec<DeadProperty>, Vec<(String, String)>) {
+pub(super) fn as_kept(changes: &[Change]) -> (Vec<DeadProperty>, Vec<(String, String)>) {
     let (mut set, mut remove): (Vec<DeadProperty>, Vec<(String, String)>) = Default::default();
     for change in changes {
         let name = change.name();
@@ -266,9 +268,22 @@ fn as_kept(changes: &[Change]) -> (Vec<DeadProperty>, Vec<(String, String)>) {
 
 fn octets_after(calendar: &Calendar, set: &[DeadProperty]) -> usize {
     let same = |one: &&DeadProperty| set.iter().any(|new| new.0 == one.0 && new.1 == one.1);
-    let stays = calendar.properties.iter().filter(|one| !same(one));
-    stays
-        .chain(set)
-        .map(|(namespace, local, value)| namespace.len() + local.len() + value.len())
-        .sum()
+    octets_of(calendar.properties.iter().filter(|one| !same(one)).chain(set))
+}
+
+pub(super) fn octets_of<'p>(properties: impl IntoIterator<Item = &'p DeadProperty>) -> usize {
+    let octets =
+        |(namespace, local, value): &DeadProperty| namespace.len() + local.len() + value.len();
+    properties.into_iter().map(octets).sum()
+}
+
+/// What a calendar is to be called from now on; the mailbox has it as one short line.
+pub(super) fn title(changes: &[Change]) -> Option<String> {
+    const CHARS_MAX: usize = 100;
+    let named = changes.iter().rev().find(|one| *one.name() == Name::dav("displayname"))?;
+    let Change::Set(property) = named else { return None };
+    let text = property.element.text();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect();
+    Some(line).filter(|line| !line.is_empty())
 }

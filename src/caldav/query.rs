@@ -25,7 +25,8 @@ use super::request::PropFind;
 use super::site::{Asked, Site, not_found};
 use super::xml::Name;
 use crate::recurrence::NotListed;
-use crate::store::calendar::{Calendar, Object, Place as At, Tags};
+use crate::store::calendar::{Object, Place as At, Tags};
+use crate::store::calendars::Calendar;
 
 /// Objects that are held at once, octets and all.
 pub(super) const PAGE: usize = 64;

@@ -1,53 +1,22 @@
-//! What is understood and not done: copies, moves, and collections that are to be made.
+//! What is understood and not done: copies and moves.
 //!
-//! RFC 4918 §9.3, §9.8, §9.9; RFC 4791 §5.3.1; RFC 5689. An event in Exchange has no second place to be; and
-//! there is one calendar. Which refusal it is says what would be needed.
+//! RFC 4918 §9.8, §9.9. An event in Exchange has no second place to be. Which refusal it is says what would
+//! be needed.
 
 use hyper::StatusCode;
 use hyper::header::HeaderName;
 
 use super::answer::{self, Answer, Broken};
-use super::condition::Condition;
 use super::header;
 use super::href::{BadHref, Place};
-use super::propfind::{bad_header, refused};
-use super::request;
+use super::propfind::bad_header;
 use super::site::{Asked, Site, not_found};
-use super::xml::Name;
 use crate::store::calendar::Place as At;
 
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 
 impl Site {
-    pub(super) async fn make(&self, asked: &Asked) -> Result<Answer, Broken> {
-        let octets_max = self.limits.body_octets;
-        let is_calendar = asked.method == "MKCALENDAR";
-        let creation = match is_calendar {
-            true => request::mkcalendar(&asked.body, octets_max),
-            false => request::mkcol(&asked.body, octets_max),
-        };
-        let creation = match creation {
-            Ok(creation) => creation,
-            Err(refusal) => return Ok(refused(&refusal)),
-        };
-        let Place::Calendar { calendar, .. } = &asked.place else { return Ok(not_found()) };
-        if self.store.calendar(asked.account.id, calendar).await?.is_some() {
-            return Ok(match is_calendar {
-                true => answer::condition(&Condition::ResourceMustBeNull),
-                // RFC 4918 §9.3.1
-                false => answer::words(StatusCode::METHOD_NOT_ALLOWED, "It is there already."),
-            });
-        }
-        let wants_calendar = creation.resource_types.contains(&Name::caldav("calendar"));
-        let condition = match is_calendar || wants_calendar {
-            true => Condition::CalendarCollectionLocationOk,
-            false => Condition::ValidResourcetype,
-        };
-        let words = "There is one calendar, and no other can be made here.";
-        Ok(answer::condition_in_words(&condition, words))
-    }
-
     pub(super) async fn copy(&self, asked: &Asked) -> Result<Answer, Broken> {
         let may_replace = match header::overwrite(asked.header(&OVERWRITE).as_deref()) {
             Ok(may) => may,

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer, Broken, Done, Reply};
+use super::condition::Condition;
 use super::discovery;
 use super::header::Preferences;
 use super::href::{BadHref, Href, Place};
@@ -47,6 +48,7 @@ pub struct Site {
     pub(super) limits: Limits,
     /// The answer to a change is held back for so long, until it is known what becomes of it.
     pub(super) wait: Duration,
+    pub(super) makes_calendars: bool,
     zones: Zones,
     pub(super) stop: CancellationToken,
     bodies: Semaphore,
@@ -150,13 +152,18 @@ impl Site {
         stop: CancellationToken,
     ) -> Site {
         let bodies = Semaphore::new(limits.bodies);
-        let (wait, order) = (Duration::ZERO, Mutex::default());
-        Site { store, logins, names, limits, wait, zones, stop, bodies, order }
+        let (wait, makes_calendars, order) = (Duration::ZERO, true, Mutex::default());
+        Site { store, logins, names, limits, wait, makes_calendars, zones, stop, bodies, order }
     }
 
     /// The answer to a change is held back for so long, until it is known what becomes of it.
     pub fn waiting(self, wait: Duration) -> Site {
         Site { wait, ..self }
+    }
+
+    /// Whether clients may make calendars.
+    pub fn making_calendars(self, makes_calendars: bool) -> Site {
+        Site { makes_calendars, ..self }
     }
 
     pub(super) async fn answer(
@@ -430,9 +437,9 @@ fn place(path: &str, method: &str) -> Result<Place, Answer> {
         }
         Err(BadHref::Unknown | BadHref::Foreign) => Err(match method {
             // RFC 4918 §9.3.1: nothing can be made there.
-            "MKCOL" | "MKCALENDAR" => {
-                answer::words(StatusCode::FORBIDDEN, "No collection can be made here.")
-            }
+            "MKCOL" => answer::words(StatusCode::FORBIDDEN, "No collection can be made here."),
+            // RFC 4791 §5.3.1.2
+            "MKCALENDAR" => answer::condition(&Condition::CalendarCollectionLocationOk),
             _ => not_found(),
         }),
     }

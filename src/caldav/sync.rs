@@ -19,7 +19,8 @@ use super::report::SyncCollection;
 use super::request::PropFind;
 use super::site::{Asked, Site, not_found};
 use super::xml::Name;
-use crate::store::calendar::{Calendar, Place as At};
+use crate::store::calendar::Place as At;
+use crate::store::calendars::Calendar;
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 

@@ -225,12 +225,19 @@ impl Executor {
         let request = body(&wanted.content)?
             .with_attendees(convert::attendee_list(&attendees))
             .tagged(&transaction, at.uid, &wanted.mark());
-        let request = &request;
+        let calendar = self.calendar_of(at.turn, at.uid).await?;
+        let (request, calendar) = (&request, calendar.as_deref());
         let created = self
             .with_token(at.turn, |graph, token| async move {
-                graph.create_event(token.expose(), request).await
+                graph.create_event(token.expose(), calendar, request).await
             })
-            .await?;
+            .await;
+        let created = match created {
+            Err(Missed::Gone) if calendar.is_some() => {
+                return Err(self.calendar_is_gone(at.turn, at.uid).await?.into());
+            }
+            created => created?,
+        };
         match created {
             Created::New(event) => {
                 done.event = Some(reference(&event));
@@ -240,7 +247,7 @@ impl Executor {
             }
             // Not necessarily made of what is wanted now.
             Created::Before(id) => {
-                let event = self.created_before(at, id, &transaction).await?;
+                let event = self.created_before(at, calendar, id, &transaction).await?;
                 take_over(&at.part.goal, done, &event);
             }
         }
@@ -252,6 +259,7 @@ impl Executor {
     async fn created_before(
         &self,
         at: &At<'_>,
+        calendar: Option<&str>,
         id: Option<String>,
         transaction: &str,
     ) -> Result<resource::Event, Missed> {
@@ -260,7 +268,7 @@ impl Executor {
         }
         let found = self
             .with_token(at.turn, |graph, token| async move {
-                graph.events_of_uid(token.expose(), at.uid).await
+                graph.events_of_uid(token.expose(), calendar, at.uid).await
             })
             .await?;
         let alone = found.len() == 1;

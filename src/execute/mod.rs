@@ -3,6 +3,7 @@
 //! A [`Turn`] is the right to act for one mail of an account: only [`Executor::turn`] makes one, from
 //! an entry that was claimed, and it holds the mailbox's slot until the attempt is over.
 
+mod calendars;
 mod converge;
 mod invite;
 mod large;

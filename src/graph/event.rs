@@ -41,12 +41,16 @@ pub struct Hanging {
 }
 
 impl Graph {
-    /// `POST /me/events`. Its transactionId makes it safe to repeat.
-    pub async fn create_event(&self, token: &str, body: &EventBody) -> Result<Created, Failure> {
+    /// `POST /me/events`, or `…/calendars/{id}/events`. Its transactionId makes it safe to repeat.
+    pub async fn create_event(
+        &self,
+        token: &str,
+        calendar: Option<&str>,
+        body: &EventBody,
+    ) -> Result<Created, Failure> {
+        let path = events_in(calendar);
         let answer = self
-            .event_call(Effect::Irreversible, Method::POST, &["me", "events"], token, |r| {
-                r.json(body)
-            })
+            .event_call(Effect::Irreversible, Method::POST, &path, token, |r| r.json(body))
             .await;
         match answer {
             Ok(answer) if answer.status == StatusCode::CREATED => {
@@ -90,14 +94,19 @@ impl Graph {
         read(&answer.body)
     }
 
-    /// The events that carry this UID of ours, with their marks.
-    pub async fn events_of_uid(&self, token: &str, uid: &str) -> Result<Vec<Event>, Failure> {
+    /// The events of a calendar that carry this UID of ours, with their marks.
+    pub async fn events_of_uid(
+        &self,
+        token: &str,
+        calendar: Option<&str>,
+        uid: &str,
+    ) -> Result<Vec<Event>, Failure> {
         let filter = format!(
             "singleValueExtendedProperties/Any(ep: ep/id eq '{UID_PROPERTY}' and ep/value eq '{}')",
             uid.replace('\'', "''")
         );
         let answer = self
-            .event_call(Effect::Harmless, Method::GET, &["me", "events"], token, |r| {
+            .event_call(Effect::Harmless, Method::GET, &events_in(calendar), token, |r| {
                 let top = "200".to_owned();
                 r.query(&[("$filter", filter), ("$expand", expand_mark()), ("$top", top)])
             })
@@ -195,7 +204,7 @@ impl Graph {
     }
 
     /// A call whose ids are asked for, and given, in their immutable form.
-    async fn event_call(
+    pub(super) async fn event_call(
         &self,
         effect: Effect,
         method: Method,
@@ -207,6 +216,14 @@ impl Graph {
             with(request.header("Prefer", "IdType=\"ImmutableId\""))
         })
         .await
+    }
+}
+
+/// `None`: the mailbox's own calendar.
+fn events_in(calendar: Option<&str>) -> Vec<&str> {
+    match calendar {
+        Some(id) => vec!["me", "calendars", id, "events"],
+        None => vec!["me", "events"],
     }
 }
 
@@ -224,7 +241,7 @@ fn expand_mark() -> String {
 }
 
 /// An answer that cannot be read leaves open what happened.
-fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
+pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| Failure::Unknown {
         why: format!("Graph's answer cannot be read: {error}"),
     })

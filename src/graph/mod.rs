@@ -4,6 +4,7 @@
 //! answers becomes a value or a [`Failure`]: nothing else crosses this border. Nothing in here
 //! retries, and no layer below does: a call is one request.
 
+pub mod calendars;
 mod client;
 pub mod convert;
 pub mod difference;

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use sqlx::{Connection, Row, SqliteConnection};
 
+use super::calendars::{DEFAULT, ensure};
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, Receipt};
 use super::spool::{Kind, SpoolError, decode};
@@ -17,23 +18,8 @@ use super::{Store, StoreError};
 use crate::account::AccountId;
 use crate::submission::Envelope;
 
-/// The calendar that every account has.
-pub const DEFAULT: &str = "calendar";
-
 /// How many changes that are over are kept, to tell those who synchronise.
 const GONE_KEPT: i64 = 10_000;
-
-/// A property that the server keeps and does not understand (RFC 4918 §4.1): namespace, local name, and
-/// its element as XML.
-pub type DeadProperty = (String, String, String);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Calendar {
-    pub name: String,
-    pub properties: Vec<DeadProperty>,
-    /// Counts up with each change of an object in it.
-    pub change: u64,
-}
 
 /// A calendar object resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,76 +105,6 @@ pub struct Since {
 }
 
 impl Store {
-    /// The calendars of an account, the default one first.
-    pub async fn calendars(&self, account: AccountId) -> Result<Vec<Calendar>, StoreError> {
-        let mut connection = self.read().await?;
-        let rows = sqlx::query(
-            "SELECT name, properties, change FROM calendar WHERE account = ? ORDER BY name <> ?, name",
-        )
-        .bind(account.0.as_bytes().as_slice())
-        .bind(DEFAULT)
-        .fetch_all(&mut *connection)
-        .await?;
-        let mut calendars = rows.iter().map(calendar).collect::<Result<Vec<_>, sqlx::Error>>()?;
-        if calendars.first().is_none_or(|first| first.name != DEFAULT) {
-            let first = Calendar { name: DEFAULT.to_owned(), properties: vec![], change: 0 };
-            calendars.insert(0, first);
-        }
-        Ok(calendars)
-    }
-
-    /// One calendar; the default one is there before it has objects.
-    pub async fn calendar(
-        &self,
-        account: AccountId,
-        name: &str,
-    ) -> Result<Option<Calendar>, StoreError> {
-        Ok(self.calendars(account).await?.into_iter().find(|one| one.name == name))
-    }
-
-    /// Sets and removes dead properties, all or none. `false`: there is no such calendar.
-    pub async fn set_calendar_properties(
-        &self,
-        account: AccountId,
-        name: &str,
-        set: Vec<DeadProperty>,
-        remove: Vec<(String, String)>,
-    ) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write(move |connection| {
-            Box::pin(async move {
-                if name == DEFAULT {
-                    ensure(connection, account, &name).await?;
-                }
-                let kept: Option<String> = sqlx::query_scalar(
-                    "SELECT properties FROM calendar WHERE account = ? AND name = ?",
-                )
-                .bind(account.0.as_bytes().as_slice())
-                .bind(&name)
-                .fetch_optional(&mut *connection)
-                .await?;
-                let Some(kept) = kept else { return Ok(false) };
-                let mut kept: Vec<DeadProperty> = decode(serde_json::from_str(&kept))?;
-                let is = |one: &DeadProperty, namespace: &str, local: &str| {
-                    one.0 == namespace && one.1 == local
-                };
-                kept.retain(|one| {
-                    !remove.iter().any(|(namespace, local)| is(one, namespace, local))
-                        && !set.iter().any(|(namespace, local, _)| is(one, namespace, local))
-                });
-                kept.extend(set);
-                sqlx::query("UPDATE calendar SET properties = ? WHERE account = ? AND name = ?")
-                    .bind(decode(serde_json::to_string(&kept))?)
-                    .bind(account.0.as_bytes().as_slice())
-                    .bind(&name)
-                    .execute(connection)
-                    .await?;
-                Ok(true)
-            })
-        })
-        .await
-    }
-
     pub async fn object(&self, place: &Place) -> Result<Option<Object>, StoreError> {
         let mut connection = self.read().await?;
         Ok(find(&mut connection, place).await?)
@@ -504,14 +420,6 @@ fn tags(row: &sqlx::sqlite::SqliteRow) -> Result<Tags, sqlx::Error> {
     })
 }
 
-fn calendar(row: &sqlx::sqlite::SqliteRow) -> Result<Calendar, sqlx::Error> {
-    Ok(Calendar {
-        name: row.try_get("name")?,
-        properties: decode(serde_json::from_str(row.try_get("properties")?))?,
-        change: row.try_get::<i64, _>("change")?.cast_unsigned(),
-    })
-}
-
 fn object(row: &sqlx::sqlite::SqliteRow) -> Result<Object, sqlx::Error> {
     Ok(Object {
         name: row.try_get("name")?,
@@ -541,19 +449,6 @@ async fn find(
     .fetch_optional(connection)
     .await?;
     row.as_ref().map(object).transpose()
-}
-
-async fn ensure(
-    connection: &mut SqliteConnection,
-    account: AccountId,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO calendar (account, name) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(account.0.as_bytes().as_slice())
-        .bind(name)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// The number of the next change; `None`: there is no such calendar.

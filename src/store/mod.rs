@@ -13,6 +13,7 @@
 
 pub mod accounts;
 pub mod calendar;
+pub mod calendars;
 mod entry_id;
 mod incoming;
 pub mod invites;
