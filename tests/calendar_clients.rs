@@ -14,6 +14,8 @@ mod caldav_server_tester;
 mod curl_calendar;
 #[path = "clients/khal.rs"]
 mod khal;
+#[path = "clients/libdav.rs"]
+mod libdav_client;
 #[path = "clients/program.rs"]
 mod program;
 #[path = "clients/vdirsyncer.rs"]
