@@ -10,6 +10,8 @@ mod common;
 mod caldav_library;
 #[path = "clients/caldav_server_tester.rs"]
 mod caldav_server_tester;
+#[path = "clients/caldav_suite.rs"]
+mod caldav_suite;
 #[path = "clients/curl_calendar.rs"]
 mod curl_calendar;
 #[path = "clients/khal.rs"]

@@ -177,7 +177,8 @@ impl Caller<'_> {
         let url = format!("{}{name}", self.server.url);
         let asked = self.http.request(Method::from_bytes(method.as_bytes())?, url);
         let kind = if method == "PUT" { "text/calendar" } else { "text/xml" };
-        let asked = asked.basic_auth(USER, Some(&self.server.password)).header("Depth", depth);
+        let asked =
+            asked.basic_auth(USER, Some(&self.server.password)).header("Depth", depth.to_string());
         let answer = asked.header("Content-Type", kind).body(body).send().await?;
         let status = answer.status();
         let text = answer.text().await?;
@@ -194,6 +195,7 @@ impl Caller<'_> {
             .send(
                 "PROPFIND",
                 "",
+                0,
                 "<propfind xmlns=\"DAV:\"><prop><sync-token/></prop></propfind>".into(),
             )
             .await?;
