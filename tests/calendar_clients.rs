@@ -14,6 +14,8 @@ mod caldav_server_tester;
 mod caldav_suite;
 #[path = "clients/curl_calendar.rs"]
 mod curl_calendar;
+#[path = "clients/evolution.rs"]
+mod evolution;
 #[path = "clients/khal.rs"]
 mod khal;
 #[path = "clients/libdav.rs"]

@@ -71,10 +71,10 @@ async fn run() -> anyhow::Result<()> {
     let ours = {
         let server = servers::postbridge().await?;
         fill(&server, &objects).await.context("filling")?;
-        measure(&server, rounds).await.context("postbridge")?
+        measure(&server, rounds).await.with_context(|| server.last_words())?
     };
     let radicale = match servers::radicale(&objects) {
-        Ok(server) => Some(measure(&server, rounds).await.context("Radicale")?),
+        Ok(server) => Some(measure(&server, rounds).await.with_context(|| server.last_words())?),
         Err(why) => {
             eprintln!("Radicale is not measured: {why}");
             None

@@ -27,10 +27,17 @@ pub struct Server {
     pub url: String,
     pub password: String,
     child: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Server {
+    /// The last that it said, for who has to tell why it failed.
+    pub fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+    }
+
     /// What it had in memory at most, in MB.
     pub fn peak_megabytes(&self) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -105,7 +112,7 @@ pub async fn postbridge() -> anyhow::Result<Server> {
     let child = once_up(&mut command, address, &directory.path().join("log"))?;
     let user = USER.replace('@', "%40");
     let url = format!("http://{address}/dav/calendars/{user}/calendar/");
-    Ok(Server { url, password: password.expose().to_owned(), child, _directory: directory })
+    Ok(Server { url, password: password.expose().to_owned(), child, directory })
 }
 
 /// The Python that has Radicale, or why there is none.
@@ -137,7 +144,7 @@ pub fn radicale(objects: &[(String, String)]) -> anyhow::Result<Server> {
     let text = format!(
         "[server]\nhosts = {address}\nssl = False\n\
          [auth]\ntype = htpasswd\nhtpasswd_filename = {users}\nhtpasswd_encryption = plain\n\
-         [storage]\nfilesystem_folder = {storage}\n[web]\ntype = none\n[logging]\nlevel = error\n",
+         [storage]\nfilesystem_folder = {storage}\n[web]\ntype = none\n[logging]\nlevel = warning\n",
         users = file("users").display(),
         storage = file("collections").display(),
     );
@@ -146,5 +153,5 @@ pub fn radicale(objects: &[(String, String)]) -> anyhow::Result<Server> {
     command.args(["-m", "radicale", "--config"]).arg(file("config"));
     let child = once_up(&mut command, address, &file("log"))?;
     let url = format!("http://{address}/{}/calendar/", USER.replace('@', "%40"));
-    Ok(Server { url, password, child, _directory: directory })
+    Ok(Server { url, password, child, directory })
 }
