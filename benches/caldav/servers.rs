@@ -144,9 +144,12 @@ pub fn radicale(objects: &[(String, String)]) -> anyhow::Result<Server> {
     let text = format!(
         "[server]\nhosts = {address}\nssl = False\n\
          [auth]\ntype = htpasswd\nhtpasswd_filename = {users}\nhtpasswd_encryption = plain\n\
-         [storage]\nfilesystem_folder = {storage}\n[web]\ntype = none\n[logging]\nlevel = warning\n",
+         [storage]\nfilesystem_folder = {storage}\n[web]\ntype = none\n\
+         [reporting]\nmax_expand_occurrence = {more}\nmax_freebusy_occurrence = {more}\n[logging]\nlevel = warning\n",
         users = file("users").display(),
         storage = file("collections").display(),
+        // By default an answer may hold 10,000.
+        more = 10 * objects.len(),
     );
     fs::write(file("config"), text)?;
     let mut command = Command::new(python);
