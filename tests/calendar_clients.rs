@@ -10,10 +10,16 @@ mod common;
 mod caldav_library;
 #[path = "clients/caldav_server_tester.rs"]
 mod caldav_server_tester;
+#[path = "clients/caldav_suite.rs"]
+mod caldav_suite;
 #[path = "clients/curl_calendar.rs"]
 mod curl_calendar;
+#[path = "clients/evolution.rs"]
+mod evolution;
 #[path = "clients/khal.rs"]
 mod khal;
+#[path = "clients/libdav.rs"]
+mod libdav_client;
 #[path = "clients/program.rs"]
 mod program;
 #[path = "clients/vdirsyncer.rs"]
