@@ -3,8 +3,10 @@
 
 pub mod ahead;
 pub mod daemon;
+pub mod dav;
 pub mod graph;
 pub mod http;
+pub mod runs;
 pub mod totals;
 pub mod worlds;
 
