@@ -58,7 +58,8 @@ pub struct Dav {
 impl Dav {
     pub fn new(password: &str) -> Dav {
         // A connection of its own for each request: one that is kept may break off unseen.
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE);
+        let http =
+            reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE);
         Dav { http: http.build().unwrap(), password: password.to_owned() }
     }
 
