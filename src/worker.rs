@@ -131,6 +131,12 @@ impl Worker {
                 small_octets: plan::MIME_OCTETS_MAX as u64,
             };
             let claimed = self.store.claim(id, now, again_at, most).await?;
+            // What is due waits behind another one of its series, which is not.
+            if claimed.is_empty()
+                && let Some(next) = self.store.next_due(id, now).await?
+            {
+                wait = wait.min(Duration::try_from(next.duration_since(now)).unwrap_or_default());
+            }
             for (entry, slot) in claimed.into_iter().zip(slots) {
                 let slot = slot.begin(plan::is_large(entry.size));
                 let turn = self.executor.turn(entry, account.clone(), slot);

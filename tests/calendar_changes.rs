@@ -533,3 +533,18 @@ async fn who_knows_the_scheduling_tag_keeps_the_answers_that_it_has_not_seen() {
     bench.put(&moved).await;
     assert_eq!(bench.kept().await.unwrap(), moved);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_tried_again_in_its_time_whatever_waits_behind_it() {
+    let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+    let locked = json!({"answer": {"status": 423, "code": "ErrorLocked", "retry_after": "1"}});
+    let first = json!({"route": "/v1.0/me/events", "nth": [1], "do": locked});
+    bench.faults(&[first]).await;
+    assert_eq!(bench.put(&meeting(&[GUEST], "")).await.status, 201);
+    let has_failed = |one: &Entry| one.state == State::Queued && one.attempts == 1;
+    until(async || bench.entries().await.iter().all(has_failed)).await;
+    let start = Instant::now();
+    assert_eq!(bench.put(&meeting(&[GUEST], "SEQUENCE:1\n")).await.status, 204);
+    bench.at_rest().await;
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
