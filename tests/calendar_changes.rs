@@ -534,6 +534,36 @@ async fn who_knows_the_scheduling_tag_keeps_the_answers_that_it_has_not_seen() {
     assert_eq!(bench.kept().await.unwrap(), moved);
 }
 
+// ---- mails and programs ----
+
+/// The mail was handed in before the second PUT and is carried out before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_put_after_a_mail_is_what_its_calendar_shows_whenever_the_mail_is_carried_out()
+ {
+    for (method, lines) in
+        [("CANCEL", "STATUS:CANCELLED\nSEQUENCE:7\n"), ("REQUEST", "SEQUENCE:7\n")]
+    {
+        let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+        bench.faults(&[creation(json!({"delay_ms": 700}))]).await;
+        assert_eq!(bench.put(&meeting(&[GUEST], "")).await.status, 201);
+        let object = meeting(&[GUEST], lines).replace("T100000", "T130000");
+        let object = object.replace("PRODID:x", &format!("PRODID:x\r\nMETHOD:{method}"));
+        let mail = format!(
+            "From: {USER}\nTo: {GUEST}\nSubject: Meeting\nMIME-Version: 1.0\n\
+             Content-Type: text/calendar; method={method}; charset=utf-8\n\n{}",
+            object.replace("\r\n", "\n")
+        );
+        bench.bridge.submit(&[GUEST], &mail).await.unwrap();
+        let last = meeting(&[GUEST], "").replace("T100000", "T160000");
+        assert_eq!(bench.put(&last).await.status, 204);
+        let under_way = bench.entries().await;
+        assert!(under_way.iter().all(|one| one.state != State::Sent), "it took too long");
+        bench.at_rest().await;
+        assert_eq!(bench.kept().await, Some(last), "{method}");
+        assert_eq!(bench.starts().await, ["2027-01-11T15:00:00.0000000"], "{method}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_tried_again_in_its_time_whatever_waits_behind_it() {
     let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
