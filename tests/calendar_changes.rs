@@ -7,6 +7,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use common::dav::Dav;
 use common::http::{Answer, Http, basic, request};
 use common::{COLLEAGUE, PATIENCE, TestBridge, USER};
 use jiff::SignedDuration;
@@ -577,4 +578,20 @@ async fn a_change_is_tried_again_in_its_time_whatever_waits_behind_it() {
     assert_eq!(bench.put(&meeting(&[GUEST], "SEQUENCE:1\n")).await.status, 204);
     bench.at_rest().await;
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// RFC 6578 §3.5.2: whoever saw an empty calendar may have filled it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_began_with_an_empty_calendar_is_told_of_what_is_gone_since() {
+    let mut bench = Bench::start().await;
+    let dav = Dav::new(&bench.bridge.password);
+    let to = address(&bench.bridge);
+    let empty = dav.changes(to, None).await.unwrap().unwrap();
+    assert_eq!(empty.names, []);
+    assert_eq!(bench.put(&meeting(&[], "")).await.status, 201);
+    assert_eq!(bench.delete().await.status, 204);
+    let since = dav.changes(to, Some(&empty.token)).await.unwrap().unwrap();
+    assert_eq!(since.names, [("m.ics".to_owned(), None)]);
+    // Who begins now never saw it.
+    assert_eq!(dav.changes(to, None).await.unwrap().unwrap().names, []);
 }

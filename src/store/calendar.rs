@@ -256,13 +256,13 @@ impl Store {
         Ok(Some((Place { account, calendar, name }, object)))
     }
 
-    /// What changed since `change`, oldest first, at most `most`. `None`: that is so long ago, or so
-    /// far ahead, that nobody can say.
+    /// What changed since `change`, oldest first, at most `most`; `None`: all that is there. Nothing is
+    /// returned where that is so long ago, or so far ahead, that nobody can say.
     pub async fn changed_since(
         &self,
         account: AccountId,
         calendar: &str,
-        change: u64,
+        change: Option<u64>,
         most: u32,
     ) -> Result<Option<Since>, StoreError> {
         let mut connection = self.read().await?;
@@ -275,17 +275,17 @@ impl Store {
         let (newest, forgotten) = known.map_or((0, 0), |row| {
             (row.get::<i64, _>("change").cast_unsigned(), row.get::<i64, _>("forgotten"))
         });
-        if change > newest || change < forgotten.cast_unsigned() && change > 0 {
+        if change.is_some_and(|change| change > newest || change < forgotten.cast_unsigned()) {
             return Ok(None);
         }
-        // From the beginning: what is gone was never seen.
+        // Who begins never saw what is gone. Who saw an empty calendar may have put something there since.
         let rows = sqlx::query(
             "SELECT name, etag, gone, change FROM object WHERE account = ?1 AND calendar = ?2 \
-             AND change > ?3 AND (gone = 0 OR ?3 > 0) ORDER BY change LIMIT ?4",
+             AND change > coalesce(?3, 0) AND (gone = 0 OR ?3 IS NOT NULL) ORDER BY change LIMIT ?4",
         )
         .bind(account.0.as_bytes().as_slice())
         .bind(calendar)
-        .bind(change.cast_signed())
+        .bind(change.map(u64::cast_signed))
         .bind(i64::from(most) + 1)
         .fetch_all(&mut *connection)
         .await?;
