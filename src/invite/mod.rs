@@ -260,6 +260,9 @@ pub struct Done {
     pub begun: bool,
     /// That call was the one that creates the event.
     pub maybe_created: bool,
+    /// Since when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maybe_created_at: Option<Timestamp>,
 }
 
 /// What is known to stand of one occurrence.
