@@ -3,7 +3,7 @@
 //! One task looks for work and hands it out; each attempt is a task of its own, so that a mailbox that
 //! is slow, throttled or signed out never delays another, and a panic is one mail's failure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,12 +142,20 @@ impl Worker {
             return Ok(wait);
         }
         let again_at = now.saturating_add(retry::after_a_crash()).unwrap_or(now);
+        let mut claimed_of = HashSet::new();
         for entry in self.store.claim(of, now, again_at).await? {
             let Some((account, slots)) = ready.get_mut(&entry.account) else { continue };
             let Some(slot) = slots.pop() else { continue };
+            claimed_of.insert(entry.account);
             let slot = slot.begin(plan::is_large(entry.size));
             let turn = self.executor.turn(entry, account.clone(), slot);
             attempts.spawn(self.clone().see_through(turn));
+        }
+        for id in ready.keys().filter(|id| !claimed_of.contains(id)) {
+            // What is due waits behind another one of its series, which is not.
+            if let Some(next) = self.store.next_due(*id, now).await? {
+                wait = wait.min(Duration::try_from(next.duration_since(now)).unwrap_or_default());
+            }
         }
         Ok(wait)
     }

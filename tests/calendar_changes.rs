@@ -7,13 +7,16 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use common::dav::Dav;
 use common::http::{Answer, Http, basic, request};
 use common::{COLLEAGUE, PATIENCE, TestBridge, USER};
 use jiff::SignedDuration;
 use postbridge::account::Profile;
 use postbridge::caldav::server::Kind;
 use postbridge::config::{Config, RecurrencePolicy};
+use postbridge::control::{self, Request};
 use postbridge::store::spool::{self, Entry, State};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const GUEST: &str = "kim.akers@fabrikam.example";
@@ -105,6 +108,18 @@ impl Bench {
         let rows = rows.filter(|row| row["path"].as_str().unwrap().contains("/me/events"));
         let methods = rows.map(|row| row["method"].as_str().unwrap().to_owned());
         methods.filter(|method| method != "GET").collect()
+    }
+
+    /// When what stands in Adele's calendar begins.
+    async fn starts(&self) -> Vec<String> {
+        let path =
+            "/calendarView?startDateTime=2027-01-01T00:00:00Z&endDateTime=2027-12-31T00:00:00Z";
+        let view = self.bridge.by_hand(USER, Method::GET, path, json!({})).await;
+        let rows = view["value"].as_array().unwrap().iter();
+        let mut starts: Vec<String> =
+            rows.map(|row| row["start"]["dateTime"].as_str().unwrap().to_owned()).collect();
+        starts.sort();
+        starts
     }
 
     async fn entries(&self) -> Vec<Entry> {
@@ -266,6 +281,62 @@ async fn what_microsoft_refuses_is_refused_with_its_reason_and_taken_back() {
     bench.faults(&[]).await;
     assert_eq!(bench.put(&meeting(&[GUEST], "")).await.status, 201);
     assert_eq!(bench.told().await, [format!("request {GUEST}: 2027-01-11T09:00")]);
+}
+
+/// A series on five days; its second and third date are gone or changed before the fourth is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_to_single_occurrences_before_a_refusal_is_undone() {
+    let mut bench = Bench::start().await;
+    let rule = "RRULE:FREQ=DAILY;COUNT=5\n";
+    let series = meeting(&[GUEST], rule);
+    assert_eq!(bench.put(&series).await.status, 201);
+    let given = bench.starts().await;
+    assert_eq!(given.len(), 5);
+    let denied = json!({"answer": {"status": 400, "code": "ErrorInvalidRequest"}});
+    let fourth = json!({"route": "/v1.0/me/events/*/cancel", "nth": [2], "do": denied});
+    bench.faults(&[fourth]).await;
+    let dates = "EXDATE;TZID=Europe/Berlin:20270112T100000,20270114T100000\n";
+    let third = meeting(&[GUEST], "RECURRENCE-ID;TZID=Europe/Berlin:20270113T100000\n");
+    let third = third.replace(
+        "DTSTART;TZID=Europe/Berlin:20270111T100000",
+        "DTSTART;TZID=Europe/Berlin:20270113T150000",
+    );
+    let third = third.split_once("BEGIN:VEVENT").unwrap().1;
+    let changed = meeting(&[GUEST], &format!("{rule}{dates}"));
+    let (whole, end) = changed.split_once("END:VCALENDAR").unwrap();
+    let third = third.split_once("END:VCALENDAR").unwrap().0;
+    let changed = format!("{whole}BEGIN:VEVENT{third}END:VCALENDAR{end}");
+    let refused = bench.put(&changed).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(bench.kept().await.unwrap(), series);
+    assert_eq!(bench.starts().await, given);
+    // What is asked next is on top of that.
+    assert_eq!(bench.delete().await.status, 204);
+    assert_eq!(bench.starts().await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_only_when_it_is_tried_again_is_taken_back_as_well() {
+    let mut bench = Bench::start_with(|config| waits(config, SignedDuration::from_secs(60))).await;
+    let answer = |nth: u64, status: u16| {
+        let answer = json!({"answer": {"status": status, "code": "ErrorOfSomeKind"}});
+        json!({"method": "PATCH", "route": "/v1.0/me/events/", "nth": [nth], "do": answer})
+    };
+    bench.faults(&[answer(1, 503), answer(2, 400)]).await;
+    let file = "ATTACH;ENCODING=BASE64;VALUE=BINARY;X-FILENAME=a.txt:VGhlIGpvYg==\n";
+    let control = bench.bridge.running.control.clone();
+    let again = async {
+        until(async || {
+            control::handle(Request::Flush {}, &control).await;
+            control.store.entries(None, 1).await.unwrap().iter().any(|one| one.attempts > 1)
+        })
+        .await;
+    };
+    let object = meeting(&[GUEST], file);
+    let (refused, ()) = tokio::join!(bench.put(&object), again);
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(bench.kept().await, None);
+    assert_eq!(bench.starts().await, [] as [String; 0], "the event stays without anybody on it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -462,6 +533,67 @@ async fn who_knows_the_scheduling_tag_keeps_the_answers_that_it_has_not_seen() {
     // Who does not say it means what it says.
     bench.put(&moved).await;
     assert_eq!(bench.kept().await.unwrap(), moved);
+}
+
+// ---- mails and programs ----
+
+/// The mail was handed in before the second PUT and is carried out before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_put_after_a_mail_is_what_its_calendar_shows_whenever_the_mail_is_carried_out()
+ {
+    for (method, lines) in
+        [("CANCEL", "STATUS:CANCELLED\nSEQUENCE:7\n"), ("REQUEST", "SEQUENCE:7\n")]
+    {
+        let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+        bench.faults(&[creation(json!({"delay_ms": 700}))]).await;
+        assert_eq!(bench.put(&meeting(&[GUEST], "")).await.status, 201);
+        let object = meeting(&[GUEST], lines).replace("T100000", "T130000");
+        let object = object.replace("PRODID:x", &format!("PRODID:x\r\nMETHOD:{method}"));
+        let mail = format!(
+            "From: {USER}\nTo: {GUEST}\nSubject: Meeting\nMIME-Version: 1.0\n\
+             Content-Type: text/calendar; method={method}; charset=utf-8\n\n{}",
+            object.replace("\r\n", "\n")
+        );
+        bench.bridge.submit(&[GUEST], &mail).await.unwrap();
+        let last = meeting(&[GUEST], "").replace("T100000", "T160000");
+        assert_eq!(bench.put(&last).await.status, 204);
+        let under_way = bench.entries().await;
+        assert!(under_way.iter().all(|one| one.state != State::Sent), "it took too long");
+        bench.at_rest().await;
+        assert_eq!(bench.kept().await, Some(last), "{method}");
+        assert_eq!(bench.starts().await, ["2027-01-11T15:00:00.0000000"], "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_tried_again_in_its_time_whatever_waits_behind_it() {
+    let mut bench = Bench::start_with(|config| waits(config, SignedDuration::ZERO)).await;
+    let locked = json!({"answer": {"status": 423, "code": "ErrorLocked", "retry_after": "1"}});
+    let first = json!({"route": "/v1.0/me/events", "nth": [1], "do": locked});
+    bench.faults(&[first]).await;
+    assert_eq!(bench.put(&meeting(&[GUEST], "")).await.status, 201);
+    let has_failed = |one: &Entry| one.state == State::Queued && one.attempts == 1;
+    until(async || bench.entries().await.iter().all(has_failed)).await;
+    let start = Instant::now();
+    assert_eq!(bench.put(&meeting(&[GUEST], "SEQUENCE:1\n")).await.status, 204);
+    bench.at_rest().await;
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// RFC 6578 §3.5.2: whoever saw an empty calendar may have filled it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_began_with_an_empty_calendar_is_told_of_what_is_gone_since() {
+    let mut bench = Bench::start().await;
+    let dav = Dav::new(&bench.bridge.password);
+    let to = address(&bench.bridge);
+    let empty = dav.changes(to, None).await.unwrap().unwrap();
+    assert_eq!(empty.names, []);
+    assert_eq!(bench.put(&meeting(&[], "")).await.status, 201);
+    assert_eq!(bench.delete().await.status, 204);
+    let since = dav.changes(to, Some(&empty.token)).await.unwrap().unwrap();
+    assert_eq!(since.names, [("m.ics".to_owned(), None)]);
+    // Who begins now never saw it.
+    assert_eq!(dav.changes(to, None).await.unwrap().unwrap().names, []);
 }
 
 // ---- calendars that a client makes ----

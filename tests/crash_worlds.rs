@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::daemon::{Daemon, Mail, NOT_OURS, Site, copy};
+use common::runs::{self, Told};
 use common::totals::{Totals, account_for};
 use common::{COLLEAGUE, PATIENCE, USER, say, worlds};
 use postbridge::sandbox::journal::Entry as Journalled;
@@ -302,25 +303,10 @@ fn undisturbed(batch: &Batch, switches: &Switches) -> (Left, Vec<At>) {
     (left, requests(&batch.site.sandbox.world().journal.entries()))
 }
 
-/// Works through jobs on as many batches as the machine has cores, and one more for the time that each
-/// spends waiting.
+/// Works through jobs on batches of their own, and adds up what came of them.
 fn side_by_side<J: Sync>(jobs: &[J], work: impl Fn(&Batch, &J) -> Totals + Sync) -> Totals {
-    let next = AtomicUsize::new(0);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from) + 1;
     let mut all = Totals::default();
-    std::thread::scope(|threads| {
-        let some = || {
-            let (batch, mut some) = (Batch::new(), Totals::default());
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                some.add(work(&batch, job));
-            }
-            some
-        };
-        let workers: Vec<_> = (0..workers).map(|_| threads.spawn(some)).collect();
-        for worker in workers {
-            all.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-    });
+    runs::side_by_side(jobs, Batch::new, work).into_iter().for_each(|totals| all.add(totals));
     all
 }
 
@@ -343,17 +329,6 @@ impl Run<'_> {
         let (left, totals) = batch.finish();
         assert_eq!(&left, *expected, "{}", what.0);
         totals
-    }
-}
-
-/// Tells what was done when it went wrong, wherever that was found.
-struct Told(String);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            say(&self.0);
-        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Bench {
 
     async fn since(&self, change: u64) -> Since {
         let store = &self.bridge.running.control.store;
-        store.changed_since(self.account.id, DEFAULT, change, 100).await.unwrap().unwrap()
+        store.changed_since(self.account.id, DEFAULT, Some(change), 100).await.unwrap().unwrap()
     }
 
     /// One look at Outlook; how many invites were changed by it.

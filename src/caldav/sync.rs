@@ -40,13 +40,12 @@ impl Site {
             return Ok(not_found().into());
         };
         let (account, name) = (&asked.account, &calendar.name);
-        let from = match &sync.token {
-            None => Some(0),
-            Some(token) => property::change_of(token, account, name),
-        };
-        let Some(mut from) = from else {
+        let known = sync.token.as_ref().map(|token| property::change_of(token, account, name));
+        if known == Some(None) {
             return Ok(answer::condition(&Condition::ValidSyncToken).into());
-        };
+        }
+        // `None`: from the beginning.
+        let mut from = known.flatten();
         let initial = sync.token.is_none();
         let mut left = sync.limit.unwrap_or(u32::MAX);
         let wanted = Arc::new(sync.wanted);
@@ -63,7 +62,7 @@ impl Site {
             };
             first = false;
             left -= u32::try_from(since.objects.len()).unwrap_or(left).min(left);
-            from = since.change;
+            from = Some(since.change);
             multistatus = self
                 .tell_changes(asked, &calendar, since.objects, &wanted, initial, multistatus)
                 .await?;
@@ -75,7 +74,7 @@ impl Site {
             } else if since.truncated {
                 continue;
             }
-            let token = property::sync_token(account, name, from);
+            let token = property::sync_token(account, name, since.change);
             return reply.end(multistatus, Some(&token)).await;
         }
     }

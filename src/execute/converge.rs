@@ -5,6 +5,7 @@
 //! transactionId where it creates, by what stands in the mailbox where it changes. So an update is
 //! mailed once however often this is interrupted.
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ use crate::plan::{self, EventAction};
 
 /// More calls than any event needs: what goes on for longer goes in a circle. An EXDATE takes two.
 const CALLS_MAX: usize = 2_500;
+/// Longer than Graph takes to show an event to who looks for it.
+const SHOWN_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 /// How often in one attempt somebody else may be writing at the same time.
 const CONFLICTS_MAX: usize = 3;
 
@@ -119,7 +122,10 @@ impl Executor {
         let one = part_mut(invite, nth)?;
         match one.done.event.clone() {
             // Creating is safe to repeat: its transactionId says what became of it.
-            None => one.done.maybe_created = true,
+            None => {
+                one.done.maybe_created = true;
+                one.done.maybe_created_at.get_or_insert(self.store.clock().now());
+            }
             Some(event) => match self.event(turn, &event.id).await {
                 Ok(found) => {
                     take_over(&one.goal, &mut one.done, &found);
@@ -252,6 +258,7 @@ impl Executor {
             }
         }
         done.maybe_created = false;
+        done.maybe_created_at = None;
         Ok(())
     }
 
@@ -278,14 +285,20 @@ impl Executor {
         };
         match found.into_iter().find(is_it) {
             Some(event) => Ok(event),
-            // What was made a moment ago may not be in Graph's index yet.
-            None if at.part.done.maybe_created => {
+            // What was made a moment ago may not be in Graph's index yet; what is not in it for so long
+            // somebody took out of the calendar before we knew of it.
+            None if at.part.done.maybe_created && !self.is_overdue(&at.part.done) => {
                 Err(later("Graph says that the event exists, and does not show it yet".into())
                     .into())
             }
             // An event of a record that was forgotten since: it is no more.
             None => Err(Missed::Gone),
         }
+    }
+
+    fn is_overdue(&self, done: &Done) -> bool {
+        let now = self.store.clock().now();
+        done.maybe_created_at.is_some_and(|at| now.duration_since(at) > SHOWN_WITHIN)
     }
 
     /// Hangs a file on an event or an occurrence.

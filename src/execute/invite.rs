@@ -107,10 +107,9 @@ impl Executor {
         let mirrored = if remembered.as_ref() == Some(&record) {
             Mirrored::AsItWas
         } else {
-            let current = self.store.object_of_uid(account, &uid).await;
+            let current = self.store.object_before(account, &uid, turn.entry.id).await;
             let current = current.map_err(|error| later(error.to_string()))?;
-            let current = current.as_ref().map(|(_, object)| object.octets.as_slice());
-            mirror::of_mail(&found.message, &record, current)
+            mirror::of_mail(&found.message, &record, current.as_deref())
         };
         let object = found.message.event.octets.to_vec();
         self.store

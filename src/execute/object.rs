@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::translate::translate_object;
+use super::translate::{put_occurrences_back, translate_object};
 use super::{Ended, Executor, Refused, Turn, later, octets_gone};
 use crate::ical;
 use crate::invite::whole::{self, Kept};
@@ -71,7 +71,8 @@ impl Executor {
         // Half of it may be in the mailbox: that goes, too, before anybody hears of it.
         let stands = self.store.invite(account, &event.uid).await;
         if let Some(stands) = stands.map_err(|error| later(error.to_string()))? {
-            let back = whole::take_back(&stands, remembered.as_ref(), &refused.why);
+            let mut back = whole::take_back(&stands, &refused.why);
+            put_occurrences_back(&mut back);
             let why = format!("taken back: {}", refused.why);
             let octets = event.octets.to_vec();
             self.store

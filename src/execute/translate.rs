@@ -14,7 +14,9 @@ use crate::graph::difference;
 use crate::graph::resource::EventBody;
 use crate::graph::zone::windows_name;
 use crate::ical::{Moment, Occurrence, Override, Recurrence, Status, Zone};
-use crate::invite::{self, Attached, Invite, Part, Said, Translated, Untranslated, Wanted};
+use crate::invite::{
+    self, Attached, Change, Goal, Invite, Part, Said, Shall, Translated, Untranslated, Wanted,
+};
 use crate::itip::Method;
 use crate::mime::calendar;
 use crate::recurrence::{self, NotListed};
@@ -112,6 +114,39 @@ pub(super) fn translate_object(
         translated.changes.push(said);
     }
     Ok(translated)
+}
+
+/// What was done to single occurrences for a change that is taken back is undone by a word on each: it shall
+/// be as the goals of before say, or as the series gives it. What Exchange has removed it does not bring
+/// back, so another event stands in for it.
+pub(super) fn put_occurrences_back(back: &mut Invite) {
+    let Some(series) = Series::of(back) else { return };
+    let mut parts = back.parts.iter_mut().filter(|part| part.original.is_none());
+    let standing = parts.find_map(|part| match &mut part.goal {
+        Goal::Stand(wanted) => Some((wanted, &part.done, &part.version)),
+        Goal::Cancelled => None,
+    });
+    let Some((wanted, done, version)) = standing else { return };
+    let mut removed = Vec::new();
+    for (original, done) in &done.occurrences {
+        let is_as_given = done.content.is_none() && done.attendees.is_none() && !done.cancelled;
+        if is_as_given && !wanted.occurrences.contains_key(original) {
+            continue;
+        }
+        let (version, shall) = (version.clone(), Shall::as_given());
+        let change = wanted.occurrences.entry(*original).or_insert(Change { version, shall });
+        let Shall::TakePlace { content, .. } = &mut change.shall else { continue };
+        if content.is_none() && (done.cancelled || done.content.is_some()) {
+            let given = series.given(*original);
+            *content = given.and_then(|given| serde_json::to_value(given).ok());
+        }
+        if done.cancelled {
+            removed.push(*original);
+        }
+    }
+    for original in removed {
+        invite::stand_in(back, original);
+    }
 }
 
 struct Translation<'t> {
@@ -305,20 +340,25 @@ impl Series {
         Some(Series { start, body })
     }
 
+    /// What it makes of that occurrence.
+    fn given(&self, original: Timestamp) -> Option<EventBody> {
+        let first: DateTime = self.body.start.date_time.parse().ok()?;
+        let last: DateTime = self.body.end.date_time.parse().ok()?;
+        let start = zone(&self.body.start.time_zone)?.to_datetime(original);
+        let end = start.checked_add(first.until(last).ok()?).ok()?;
+        let mut given = EventBody { recurrence: None, ..self.body.clone() };
+        given.start.date_time = start.to_string();
+        given.end.date_time = end.to_string();
+        Some(given)
+    }
+
     /// Whether `wanted` is what it makes of that occurrence anyway.
     fn gives(&self, original: Timestamp, wanted: &Value) -> bool {
-        let base = || {
-            let first: DateTime = self.body.start.date_time.parse().ok()?;
-            let last: DateTime = self.body.end.date_time.parse().ok()?;
-            let start = zone(&self.body.start.time_zone)?.to_datetime(original);
-            let end = start.checked_add(first.until(last).ok()?).ok()?;
-            let mut base = EventBody { recurrence: None, ..self.body.clone() };
-            base.start.date_time = start.to_string();
-            base.end.date_time = end.to_string();
-            let wanted: EventBody = serde_json::from_value(wanted.clone()).ok()?;
-            Some(difference::of_occurrence(Some(&base), &wanted).is_empty())
-        };
-        base().unwrap_or(false)
+        let wanted: Option<EventBody> = serde_json::from_value(wanted.clone()).ok();
+        let both = self.given(original).zip(wanted);
+        both.is_some_and(|(given, wanted)| {
+            difference::of_occurrence(Some(&given), &wanted).is_empty()
+        })
     }
 }
 

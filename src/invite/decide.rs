@@ -124,6 +124,7 @@ impl Known<'_> {
                 mail_to: self.recipients.to_vec(),
                 removed: Vec::new(),
                 taken_back: None,
+                before: None,
                 parts: Vec::new(),
             });
         }
@@ -164,6 +165,7 @@ impl Known<'_> {
         let others = self.recipients.iter().filter(|to| !is_reached(to));
         let mail_to: Vec<Address> = others.cloned().collect();
         self.arrived.clone_into(&mut invite.decided);
+        invite.before = None;
         invite.mail_to.clone_from(&mail_to);
         Decision { why, invite: Some(invite), mail_to, refused: false }
     }
@@ -282,6 +284,7 @@ fn create(known: &Known<'_>, translated: &Translated) -> Decision {
         mail_to: Vec::new(),
         removed: Vec::new(),
         taken_back: None,
+        before: None,
         parts: owed.into_iter().flatten().collect(),
     };
     let files = &translated.attachments;

@@ -43,6 +43,17 @@ pub struct Invite {
     /// Why the change that was decided last is refused, and its goals were put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<String>,
+    /// What it was to be before a client's change that was decided last, as that may be refused half-way.
+    /// `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Before>>,
+    pub parts: Vec<Part>,
+}
+
+/// The goals of an invite, without what was done about them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    pub version: Version,
     pub parts: Vec<Part>,
 }
 
@@ -168,7 +179,7 @@ pub enum Shall {
 
 impl Shall {
     /// As the series has it.
-    fn as_given() -> Shall {
+    pub fn as_given() -> Shall {
         let (added, removed, attachments) = (Vec::new(), Vec::new(), Vec::new());
         Shall::TakePlace { content: None, added, removed, attachments }
     }
@@ -249,6 +260,9 @@ pub struct Done {
     pub begun: bool,
     /// That call was the one that creates the event.
     pub maybe_created: bool,
+    /// Since when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maybe_created_at: Option<Timestamp>,
 }
 
 /// What is known to stand of one occurrence.
@@ -326,6 +340,12 @@ impl Invite {
             Goal::Stand(wanted) => Some((&mut part.done, &mut **wanted)),
             Goal::Cancelled => None,
         })
+    }
+
+    /// What is gone back to where a change of it is refused.
+    fn goals(&self) -> Before {
+        let without = |part: &Part| Part { done: Done::default(), ..part.clone() };
+        Before { version: self.version.clone(), parts: self.parts.iter().map(without).collect() }
     }
 
     /// It is an event, or shall be one.

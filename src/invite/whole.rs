@@ -83,6 +83,7 @@ pub fn put(kept: &Kept<'_>) -> Decision {
         mail_to: Vec::new(),
         removed: Vec::new(),
         taken_back: None,
+        before: kept.invite.map(|before| Box::new(before.goals())),
         parts: match (standing, kept.invite) {
             (Some(standing), _) => standing.parts.clone(),
             (None, Some(gone)) => gone.parts.iter().filter(|one| one.is_owed()).cloned().collect(),
@@ -110,6 +111,7 @@ pub fn delete(invite: Option<&Invite>, arrived: &str) -> Decision {
     if let Some(decision) = settled(invite, arrived) {
         return decision;
     }
+    let before = invite.map(|invite| Box::new(invite.goals()));
     let mut invite = invite.cloned();
     let why = match &mut invite {
         Some(invite) if invite.stands() => {
@@ -122,6 +124,7 @@ pub fn delete(invite: Option<&Invite>, arrived: &str) -> Decision {
     };
     if let Some(invite) = &mut invite {
         invite.taken_back = None;
+        invite.before = before;
         arrived.clone_into(&mut invite.decided);
     }
     Decision { why: why.to_owned(), invite, mail_to: Vec::new(), refused: false }
@@ -129,10 +132,13 @@ pub fn delete(invite: Option<&Invite>, arrived: &str) -> Decision {
 
 /// The goals of before, after a change that Graph refused in the middle: what was made for it goes, what was
 /// changed is put back. `stands`: as far as it came.
-pub fn take_back(stands: &Invite, before: Option<&Invite>, why: &str) -> Invite {
+pub fn take_back(stands: &Invite, why: &str) -> Invite {
     let mut back = stands.clone();
-    for part in &mut back.parts {
-        let was = before.and_then(|before| {
+    let before = back.before.take();
+    for nth in 0..back.parts.len() {
+        let generation = back.next_generation();
+        let Some(part) = back.parts.get_mut(nth) else { continue };
+        let was = before.as_ref().and_then(|before| {
             before
                 .parts
                 .iter()
@@ -146,9 +152,14 @@ pub fn take_back(stands: &Invite, before: Option<&Invite>, why: &str) -> Invite 
             }
             None => part.goal = Goal::Cancelled,
         }
+        // What went in the meantime has to be made anew.
+        if matches!(part.goal, Goal::Stand(_)) && part.done.cancelled {
+            part.done = Done::default();
+            part.generation = generation;
+        }
     }
     if let Some(before) = before {
-        back.version.clone_from(&before.version);
+        back.version = before.version;
     }
     back.taken_back = Some(why.to_owned());
     back
@@ -533,10 +544,10 @@ mod tests {
         let event = event(ADELE, &[":mailto:kim.akers@fabrikam.example"]);
         let first = done(put_of(None, &event, "a", vec![]).invite.unwrap());
         let second = done(put_of(Some(&first), &event, "b", vec![]).invite.unwrap());
-        let back = take_back(&second, Some(&first), "no such room");
+        let back = take_back(&second, "no such room");
         let (part, wanted) = back.standing().next().unwrap();
         assert_eq!((&wanted.content, part.done.content.as_ref()), (&json!("a"), Some(&json!("b"))));
-        assert_eq!(take_back(&second, None, "x").standing().count(), 0);
+        assert_eq!(take_back(&first, "x").standing().count(), 0);
         assert_eq!(back.taken_back.as_deref(), Some("no such room"));
     }
 }

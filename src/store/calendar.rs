@@ -172,13 +172,13 @@ impl Store {
         Ok(Some((Place { account, calendar, name }, object)))
     }
 
-    /// What changed since `change`, oldest first, at most `most`. `None`: that is so long ago, or so
-    /// far ahead, that nobody can say.
+    /// What changed since `change`, oldest first, at most `most`; `None`: all that is there. Nothing is
+    /// returned where that is so long ago, or so far ahead, that nobody can say.
     pub async fn changed_since(
         &self,
         account: AccountId,
         calendar: &str,
-        change: u64,
+        change: Option<u64>,
         most: u32,
     ) -> Result<Option<Since>, StoreError> {
         let mut connection = self.read().await?;
@@ -191,17 +191,17 @@ impl Store {
         let (newest, forgotten) = known.map_or((0, 0), |row| {
             (row.get::<i64, _>("change").cast_unsigned(), row.get::<i64, _>("forgotten"))
         });
-        if change > newest || change < forgotten.cast_unsigned() && change > 0 {
+        if change.is_some_and(|change| change > newest || change < forgotten.cast_unsigned()) {
             return Ok(None);
         }
-        // From the beginning: what is gone was never seen.
+        // Who begins never saw what is gone. Who saw an empty calendar may have put something there since.
         let rows = sqlx::query(
             "SELECT name, etag, gone, change FROM object WHERE account = ?1 AND calendar = ?2 \
-             AND change > ?3 AND (gone = 0 OR ?3 > 0) ORDER BY change LIMIT ?4",
+             AND change > coalesce(?3, 0) AND (gone = 0 OR ?3 IS NOT NULL) ORDER BY change LIMIT ?4",
         )
         .bind(account.0.as_bytes().as_slice())
         .bind(calendar)
-        .bind(change.cast_signed())
+        .bind(change.map(u64::cast_signed))
         .bind(i64::from(most) + 1)
         .fetch_all(&mut *connection)
         .await?;
@@ -263,6 +263,24 @@ impl Store {
         Ok(done.map_err(|error| SpoolError::Unavailable(error.to_string().into()))??)
     }
 
+    /// The object of an invite as it was before whatever was asked of it after this entry; `None`: there was
+    /// none.
+    pub async fn object_before(
+        &self,
+        account: AccountId,
+        uid: &str,
+        entry: EntryId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        {
+            let mut connection = self.read().await?;
+            if let Some(later) = change_behind(&mut connection, account, uid, entry).await? {
+                let before = sqlx::query_scalar("SELECT before FROM object_change WHERE entry = ?");
+                return Ok(before.bind(later).fetch_one(&mut *connection).await?);
+            }
+        }
+        Ok(self.object_of_uid(account, uid).await?.map(|(_, object)| object.octets))
+    }
+
     /// The change that a spool entry is; `None`: it is none.
     pub async fn pending_change(&self, id: EntryId) -> Result<Option<Pending>, StoreError> {
         let mut connection = self.read().await?;
@@ -318,15 +336,60 @@ pub enum Mirrored {
     Gone,
 }
 
-/// Puts what became of an invite into its calendar: the one it is in, else the default one.
+/// The first change of an invite's object that a client made after this entry, as long as it is on its way.
+async fn change_behind(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    uid: &str,
+    entry: EntryId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT min(object_change.entry) FROM object_change JOIN object \
+         ON object.account = object_change.account AND object.calendar = object_change.calendar \
+         AND object.name = object_change.name WHERE object_change.account = ? AND object.uid = ? \
+         AND object_change.entry > ?",
+    )
+    .bind(account.0.as_bytes().as_slice())
+    .bind(uid)
+    .bind(entry.to_string())
+    .fetch_one(connection)
+    .await
+}
+
+/// Puts what became of an invite into its calendar: the one it is in, else the default one. `entry`: of
+/// the message that it came of. Where a client has spoken after it, the calendar shows what the client said
+/// already, and this is what that took the place of.
 pub(super) async fn mirror(
     connection: &mut SqliteConnection,
     account: AccountId,
     uid: &str,
+    entry: Option<EntryId>,
     mirrored: Mirrored,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     if mirrored == Mirrored::AsItWas {
+        return Ok(());
+    }
+    let later = match entry {
+        Some(entry) => change_behind(connection, account, uid, entry).await?,
+        None => None,
+    };
+    if let Some(later) = later {
+        let (octets, span) = match mirrored {
+            Mirrored::Is { octets, span, .. } => (Some(octets), span),
+            Mirrored::Gone | Mirrored::AsItWas => (None, Span::default()),
+        };
+        sqlx::query(
+            "UPDATE object_change SET before = ?, before_tag = ?, before_first = ?, before_last = ? \
+             WHERE entry = ?",
+        )
+        .bind(&octets)
+        .bind(octets.as_deref().map(etag))
+        .bind(span.first)
+        .bind(span.last)
+        .bind(later)
+        .execute(connection)
+        .await?;
         return Ok(());
     }
     let known = sqlx::query(

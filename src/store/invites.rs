@@ -80,7 +80,7 @@ impl Store {
                 .bind(now)
                 .execute(&mut *all)
                 .await?;
-                calendar::mirror(&mut all, account, &uid, mirrored, at).await?;
+                calendar::mirror(&mut all, account, &uid, Some(entry), mirrored, at).await?;
                 note(&mut all, account, uid, entry.to_string(), now, why).await?;
                 all.commit().await
             })
@@ -187,7 +187,7 @@ impl Store {
                 if taken.rows_affected() == 0 {
                     return Ok(false);
                 }
-                calendar::mirror(&mut all, account, &uid, mirrored, at).await?;
+                calendar::mirror(&mut all, account, &uid, None, mirrored, at).await?;
                 for why in why {
                     note(&mut all, account, uid.clone(), OUTLOOK.to_owned(), now, why).await?;
                 }

@@ -113,6 +113,25 @@ impl Store {
         Ok((accounts, next.and_then(|next| Timestamp::from_millisecond(next).ok())))
     }
 
+    /// When the next entry of an account falls due after `now`, where those that are due wait behind others
+    /// of their series.
+    pub async fn next_due(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut connection = self.read().await?;
+        let next: Option<i64> = sqlx::query_scalar(concat!(
+            "SELECT min(due_at) FROM entry WHERE account = ?1 AND state = 'queued' AND due_at > ?2 AND ",
+            on_its_way!(),
+        ))
+        .bind(account.0.as_bytes().as_slice())
+        .bind(now.as_millisecond())
+        .fetch_one(&mut *connection)
+        .await?;
+        Ok(next.and_then(|next| Timestamp::from_millisecond(next).ok()))
+    }
+
     /// What is on its way, by account.
     pub async fn on_their_way(&self) -> Result<Vec<OnTheirWay>, StoreError> {
         let mut connection = self.read().await?;

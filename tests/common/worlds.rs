@@ -93,3 +93,48 @@ pub fn in_other_words() -> Vec<(&'static str, Switches)> {
         ),
     ]
 }
+
+/// How else Graph may answer what is asked of events, one after the other. What else there is to switch
+/// is about mail, uploads, tokens or how much is too much; but for `series_change_keeps_exceptions`, where
+/// Outlook goes on to show single occurrences of a series that is moved as the collection does not.
+pub fn of_events() -> Vec<(&'static str, Switches)> {
+    use DuplicateTransactionStatus::Status409;
+    vec![
+        ("as documented", Switches::default()),
+        // A create that was made before is found by its UID, and what mails nobody tells nobody.
+        (
+            "used transactions are refused without a name",
+            Switches {
+                duplicate_transaction_names_event: false,
+                replay_same_transaction: false,
+                no_op_update_mails: false,
+                ..Switches::default()
+            },
+        ),
+        (
+            "used transactions are a conflict",
+            Switches {
+                duplicate_transaction: Status409,
+                replay_same_transaction: false,
+                cancelled_copy_stays: false,
+                ..Switches::default()
+            },
+        ),
+        // What was deleted a moment ago is made anew if it is asked for by the same name.
+        (
+            "transactions are forgotten",
+            Switches {
+                duplicate_transaction: Status409,
+                duplicate_transaction_names_event: false,
+                replay_same_transaction: false,
+                transaction_taken_after_deletion: false,
+                cancel_without_attendees_refused: false,
+                ..Switches::default()
+            },
+        ),
+        (
+            "exceptions have another id",
+            Switches { exception_gets_another_id: true, ..Switches::default() },
+        ),
+    ]
+}
