@@ -245,9 +245,6 @@ impl Day {
     }
 
     fn note(&mut self, deed: String) {
-
-            say(&format!("{:?} {deed}", Instant::now()));
-        }
         self.deeds.push(deed);
     }
 
@@ -535,11 +532,7 @@ impl Day {
 
     fn deed(&mut self) {
         let who = self.chance.below(2);
-        let d = self.chance.below(40);
-
-            say(&format!("deed {d}"));
-        }
-        match d {
+        match self.chance.below(40) {
             0..5 => self.create(who),
             5..15 => self.change(who),
             15..18 => self.delete(who),
