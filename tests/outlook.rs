@@ -203,3 +203,70 @@ async fn what_is_deleted_in_outlook_is_gone_and_its_uid_can_be_invited_anew() {
     assert!(bench.text().await.contains("20270118T100000"));
     assert_eq!(bench.look().await, 0);
 }
+
+impl Bench {
+    /// The occurrences in the user's calendar, in order.
+    async fn occurrences(&self, user: &str) -> Vec<Value> {
+        let window = "startDateTime=2027-01-01T00:00:00Z&endDateTime=2027-12-31T00:00:00Z&$top=200";
+        let path = format!("/calendarView?{window}");
+        let view = self.bridge.by_hand(user, Method::GET, &path, json!({})).await;
+        view["value"].as_array().unwrap().clone()
+    }
+
+    async fn starts(&self) -> Vec<String> {
+        let start = |one: &Value| one["start"]["dateTime"].as_str().unwrap()[..16].to_owned();
+        let mut starts: Vec<String> = self.occurrences(USER).await.iter().map(start).collect();
+        starts.sort();
+        starts
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_occurrence_that_is_moved_or_deleted_in_outlook_is_so_in_the_calendar() {
+    for (whole_days, start, moved_to, object_says) in [
+        (
+            false,
+            "DTSTART;TZID=Europe/Berlin:20270111T100000\nDURATION:PT1H\n",
+            ["2027-01-12T14:00:00", "2027-01-12T15:30:00"],
+            ["EXDATE;TZID=Europe/Berlin:20270114T100000", "20270112T150000"],
+        ),
+        (
+            true,
+            "DTSTART;VALUE=DATE:20270111\nDTEND;VALUE=DATE:20270112\n",
+            ["2027-01-20T00:00:00", "2027-01-22T00:00:00"],
+            ["EXDATE;VALUE=DATE:20270114", "DTSTART;VALUE=DATE:20270120"],
+        ),
+    ] {
+        let bench = Bench::start().await;
+        let event = format!(
+            "SEQUENCE:0\n{start}RRULE:FREQ=DAILY;COUNT=5\nATTENDEE;RSVP=TRUE:mailto:{GUEST}\n"
+        );
+        bench.mail("REQUEST", &[GUEST], &event).await;
+        assert_eq!(bench.look().await, 0, "as it was made");
+        let invited = bench.invitations().await.len();
+        let all = bench.occurrences(USER).await;
+        let path = |nth: usize| format!("/events/{}", all[nth]["id"].as_str().unwrap());
+        let zone = all[1]["start"]["timeZone"].clone();
+        let at = |time: &str| json!({ "dateTime": time, "timeZone": zone });
+        let moved = json!({ "start": at(moved_to[0]), "end": at(moved_to[1]) });
+        // Whole days cannot pass a neighbour.
+        let nth = if whole_days { 4 } else { 1 };
+        bench.bridge.by_hand(USER, Method::PATCH, &path(nth), moved).await;
+        bench.bridge.by_hand(USER, Method::DELETE, &path(3), json!({})).await;
+        let stands = bench.starts().await;
+        let told = bench.invitations().await.len() - invited;
+        assert_eq!(told, 2, "Exchange tells of both");
+        assert_eq!(bench.look().await, 1);
+        let text = bench.text().await;
+        for line in object_says {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert_eq!(lines(&text, "RECURRENCE-ID").len(), 1, "{text}");
+        assert_eq!(bench.look().await, 0, "once");
+        // The tool changes something else: what was done in Outlook stays, and nobody hears of it anew.
+        let again = event.replace("SEQUENCE:0", "SEQUENCE:1\nLOCATION:Room 7");
+        bench.mail("REQUEST", &[GUEST], &again).await;
+        assert_eq!(bench.starts().await, stands);
+        assert_eq!(bench.look().await, 0, "all agree");
+    }
+}

@@ -12,15 +12,16 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::translate::schedule;
+use super::translate::{Series, schedule};
 use super::{Ended, Executor, Missed, later, mirror};
 use crate::account::Account;
+use crate::graph::event::Occurrences;
 use crate::graph::pace::Slot;
 use crate::graph::resource::{self, DateTimeTimeZone, EventBody};
 use crate::graph::{outside, zone};
 use crate::ical::edit::{self, NotEdited, Which};
 use crate::ical::{Moment, PartStat, Zone};
-use crate::invite::{self, Goal, Part, Wanted};
+use crate::invite::{self, Change, Goal, OccurrenceDone, Part, Shall, Wanted};
 use crate::store::calendar::Mirrored;
 use crate::store::invites::Watched;
 
@@ -73,6 +74,20 @@ impl Executor {
                 Err(missed) => return Err(missed.into()),
             };
             copy.take_over(part, seen);
+            if is_series_that_stands(part) {
+                let seen = self
+                    .with_token_of(account.id, &graph, |graph, token| {
+                        let id = event.id.clone();
+                        async move { graph.occurrences(token.expose(), &id).await }
+                    })
+                    .await;
+                match seen {
+                    Ok(seen) => copy.take_over_occurrences(part, &seen),
+                    // The next look says so.
+                    Err(Missed::Gone) => {}
+                    Err(missed) => return Err(missed.into()),
+                }
+            }
         }
         if copy.why.is_empty() {
             return Ok(false);
@@ -141,6 +156,75 @@ impl Copy {
         });
     }
 
+    /// Single occurrences that were cancelled or moved.
+    fn take_over_occurrences(&mut self, part: &mut Part, seen: &Occurrences) {
+        let Goal::Stand(wanted) = &mut part.goal else { return };
+        let Some(series) = Series::of_wanted(wanted) else { return };
+        let all_day = wanted.content["isAllDay"] == true;
+        for date in seen.cancelled() {
+            let Some(original) = series.on(date) else { continue };
+            let does_not = |change: &Change| change.shall == Shall::NotTakePlace;
+            let is_known = wanted.occurrences.get(&original).is_some_and(does_not)
+                || part.done.occurrences.get(&original).is_some_and(|done| done.cancelled);
+            if is_known {
+                continue;
+            }
+            let (version, shall) = (part.version.clone(), Shall::NotTakePlace);
+            wanted.occurrences.insert(original, Change { version, shall });
+            let done = OccurrenceDone { cancelled: true, ..OccurrenceDone::default() };
+            part.done.occurrences.insert(original, done);
+            self.answers_alone = false;
+            self.why.push(format!("the occurrence of {date} was deleted in Outlook"));
+            let named = if all_day { Moment::Date(date) } else { utc(original) };
+            self.keep(edit::exclude_occurrence(&self.octets, &named));
+        }
+        for event in &seen.exception_occurrences {
+            let Some(original) = event.original_start else { continue };
+            // Whole days are midnight in UTC here, and in the zone of the series there.
+            let date = TimeZone::UTC.to_datetime(original).date();
+            let original = if all_day { series.on(date) } else { Some(original) };
+            let Some(original) = original else { continue };
+            let Some(given) = series.given(original) else { continue };
+            let change = wanted.occurrences.get(&original);
+            let done = part.done.occurrences.get(&original);
+            let content = change.and_then(|change| match &change.shall {
+                Shall::TakePlace { content, .. } => content.clone(),
+                Shall::NotTakePlace => None,
+            });
+            // What is on its way to the mailbox is not compared with what is there.
+            let is_settled = content == done.and_then(|done| done.content.clone())
+                && !change.is_some_and(|change| change.shall == Shall::NotTakePlace);
+            let ours: Option<EventBody> = match content {
+                Some(content) => serde_json::from_value(content).ok(),
+                None => Some(given.clone()),
+            };
+            let Some(ours) = ours.filter(|_| is_settled) else { continue };
+            let Some(moved) = outside::moved(&ours, event) else { continue };
+            let times =
+                |body: &EventBody| moment(&body.start, all_day).zip(moment(&body.end, all_day));
+            let (Some((start, end)), Some((given_start, given_end))) =
+                (times(&moved), times(&given))
+            else {
+                continue;
+            };
+            let Ok(content) = serde_json::to_value(&moved) else { continue };
+            let (version, shall) = (part.version.clone(), Shall::as_given());
+            let change = wanted.occurrences.entry(original).or_insert(Change { version, shall });
+            if let Shall::TakePlace { content: kept, .. } = &mut change.shall {
+                *kept = Some(content.clone());
+            }
+            let done = part.done.occurrences.entry(original).or_default();
+            (done.id, done.content) = (Some(event.id.clone()), Some(content));
+            self.answers_alone = false;
+            let to = &moved.start.date_time;
+            self.why.push(format!("the occurrence of {original} was moved in Outlook to {to}"));
+            let named = if all_day { Moment::Date(date) } else { utc(original) };
+            let with = edit::add_override(&self.octets, &named, &given_start, &given_end);
+            let with = with.and_then(|octets| edit::set_times(&octets, Some(&named), &start, &end));
+            self.keep(with);
+        }
+    }
+
     fn gone(&mut self, part: &mut Part) {
         part.goal = Goal::Cancelled;
         part.done.cancelled = true;
@@ -184,6 +268,18 @@ impl Copy {
             Ok(octets) => self.octets = octets,
             Err(error) => self.why.push(format!("which the calendar does not show: {error}")),
         }
+    }
+}
+
+/// One whose times are those that are wanted: else its occurrences are other ones by now.
+fn is_series_that_stands(part: &Part) -> bool {
+    match &part.goal {
+        Goal::Stand(wanted) => {
+            wanted.recurs
+                && part.original.is_none()
+                && part.done.content.as_ref() == Some(&wanted.content)
+        }
+        Goal::Cancelled => false,
     }
 }
 

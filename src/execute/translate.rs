@@ -3,7 +3,7 @@
 //! Which events it becomes is decided here from its recurrence alone: one, one with changed occurrences,
 //! or one for each occurrence. Never approximates: what has no counterpart is an [`Untranslated`].
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -318,7 +318,7 @@ pub(super) fn schedule(content: &Value) -> String {
 }
 
 /// The series that is remembered.
-struct Series {
+pub(super) struct Series {
     start: Moment,
     body: EventBody,
 }
@@ -328,6 +328,10 @@ impl Series {
         let is_series =
             |(part, wanted): &(&Part, &Wanted)| part.original.is_none() && wanted.recurs;
         let (_, series) = invite.standing().find(is_series)?;
+        Series::of_wanted(series)
+    }
+
+    pub(super) fn of_wanted(series: &Wanted) -> Option<Series> {
         let body: EventBody = serde_json::from_value(series.content.clone()).ok()?;
         let local: DateTime = body.start.date_time.parse().ok()?;
         let start = match body.is_all_day {
@@ -341,7 +345,7 @@ impl Series {
     }
 
     /// What it makes of that occurrence.
-    fn given(&self, original: Timestamp) -> Option<EventBody> {
+    pub(super) fn given(&self, original: Timestamp) -> Option<EventBody> {
         let first: DateTime = self.body.start.date_time.parse().ok()?;
         let last: DateTime = self.body.end.date_time.parse().ok()?;
         let start = zone(&self.body.start.time_zone)?.to_datetime(original);
@@ -350,6 +354,13 @@ impl Series {
         given.start.date_time = start.to_string();
         given.end.date_time = end.to_string();
         Some(given)
+    }
+
+    /// The start that it gives to the occurrence of this date.
+    pub(super) fn on(&self, date: Date) -> Option<Timestamp> {
+        let first: DateTime = self.body.start.date_time.parse().ok()?;
+        let zone = zone(&self.body.start.time_zone)?;
+        zone.to_ambiguous_timestamp(date.to_datetime(first.time())).compatible().ok()
     }
 
     /// Whether `wanted` is what it makes of that occurrence anyway.

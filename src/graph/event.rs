@@ -1,6 +1,7 @@
 //! Graph's event calls. Invitations, updates and cancellations are mailed by Exchange as part of
 //! them (Graph: event resource); no flag suppresses that.
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -19,11 +20,22 @@ pub enum Created {
     Before(Option<String>),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Exceptions {
-    #[serde(default)]
-    exception_occurrences: Vec<Event>,
+/// What became of single occurrences of a series.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Occurrences {
+    cancelled_occurrences: Vec<String>,
+    /// Those that are not as the series gives them.
+    pub exception_occurrences: Vec<Event>,
+}
+
+impl Occurrences {
+    /// The dates, in the zone of the series, on which it does not take place.
+    ///
+    /// Source: their ids, `OID.{id of the series}.{date}`.
+    pub fn cancelled(&self) -> impl Iterator<Item = Date> {
+        self.cancelled_occurrences.iter().filter_map(|id| id.rsplit('.').next()?.parse().ok())
+    }
 }
 
 #[derive(Deserialize)]
@@ -147,6 +159,13 @@ impl Graph {
         if let Some(found) = near.value.into_iter().find(is_it) {
             return Ok(Some(found.id));
         }
+        let series = self.occurrences(token, id).await?;
+        Ok(series.exception_occurrences.into_iter().find(is_it).map(|found| found.id))
+    }
+
+    /// `GET /me/events/{id}` of a series, for the occurrences that are not as it gives them. Graph shows
+    /// them of one series at a time, and only if they are asked for by name.
+    pub async fn occurrences(&self, token: &str, id: &str) -> Result<Occurrences, Failure> {
         let path = ["me", "events", id];
         let answer = self
             .event_call(Effect::Harmless, Method::GET, &path, token, |r| {
@@ -156,8 +175,7 @@ impl Graph {
                 ])
             })
             .await?;
-        let series: Exceptions = read(&answer.body)?;
-        Ok(series.exception_occurrences.into_iter().find(is_it).map(|found| found.id))
+        read(&answer.body)
     }
 
     /// `POST /me/events/{id}/cancel`: Exchange tells the attendees, and the event goes.
