@@ -22,11 +22,14 @@ mod khal;
 mod libdav_client;
 #[path = "clients/program.rs"]
 mod program;
+#[path = "clients/thunderbird.rs"]
+mod thunderbird;
 #[path = "clients/vdirsyncer.rs"]
 mod vdirsyncer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{COLLEAGUE, TestBridge, USER};
 use postbridge::caldav::server::Kind;
@@ -93,6 +96,20 @@ impl Scene {
         let request = request.header("Content-Type", "text/calendar").body(object.to_owned());
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// The same, once an object holds what the program is to have put there first; then the file is made
+    /// that tells the program. Gives up when the program has long failed.
+    async fn another_puts(&self, name: &str, object: String, once: &str, done: &Path) {
+        let is_there = async {
+            while !self.objects().await.values().any(|object| object.contains(once)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(common::PATIENCE, is_there).await.is_ok() {
+            self.put(name, &object).await;
+            std::fs::write(done, "").unwrap();
+        }
     }
 
     async fn delete(&self, name: &str) {

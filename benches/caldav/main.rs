@@ -22,7 +22,7 @@ pub const USER: &str = "adele.vance@contoso.example";
 const OBJECTS: usize = 10_000;
 /// Objects asked for by name at once, as clients do.
 const MULTIGET: usize = 100;
-/// A radicale that lists all of it takes seconds; beyond this a server is stuck.
+/// Radicale reads all objects once, which takes minutes; beyond this a server is stuck.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is asked, and within how many ms we want to be done with it.

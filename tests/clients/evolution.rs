@@ -1,8 +1,6 @@
 //! Evolution, without its window: evolution-data-server, which speaks CalDAV for it.
 
-use std::time::Duration;
-
-use crate::common::{COLLEAGUE, PATIENCE, USER, skip};
+use crate::common::{COLLEAGUE, USER, skip};
 use crate::program::{bare, find, run};
 use crate::{Scene, event};
 
@@ -25,20 +23,11 @@ async fn evolution_finds_its_calendar_and_a_meeting_of_its_own_is_invited_moved_
     command.args([host, port, USER, COLLEAGUE]).arg(&other);
     command.env("CALDAV_PASSWORD", scene.password()).env("GSETTINGS_BACKEND", "memory");
     command.env("XDG_RUNTIME_DIR", scene.home.path()).env("NO_PROXY", "*");
-    let another = async {
-        while !scene.objects().await.values().any(|object| object.contains("T110000Z")) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        scene.put("other.ics", &event("other", 15, "")).await;
-        std::fs::write(&other, "").unwrap();
-    };
-    let (ran, another) = tokio::join!(
+    let ran = tokio::join!(
         run(&mut command, b""),
-        // It ends with the other, if that fails before.
-        tokio::time::timeout(PATIENCE, another)
+        scene.another_puts("other.ics", event("other", 10, ""), "T110000Z", &other)
     );
-    let ran = ran.succeeded();
-    another.expect("it moves its meeting");
+    let ran = ran.0.succeeded();
     assert!(ran.output.contains("all is well"), "{}", ran.output);
     let told = [("request", "09"), ("update", "11"), ("cancel", "11")];
     let told = told.map(|(kind, hour)| format!("{kind} {COLLEAGUE}: 2027-01-11T{hour}:00"));
