@@ -34,9 +34,9 @@ use serde_json::json;
 const GUEST: &str = "kim.akers@fabrikam.example";
 const LATE: &str = "pradeep.gupta@fabrikam.example";
 const PEOPLE: [&str; 3] = [COLLEAGUE, GUEST, LATE];
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=12;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=16;
 /// What is done in each.
-const DEEDS: usize = 45;
+const DEEDS: usize = 60;
 const UIDS: usize = 5;
 /// Every second UID is that of a series.
 const DAYS: i64 = 4;
@@ -178,7 +178,7 @@ fn configured(config: &mut Config) {
     config.caldav.wait = toml::Spanned::new(0..0, SignedDuration::from_millis(150));
 }
 
-/// One request in ten goes wrong; what is late comes before it is tried again.
+/// One request in six goes wrong; what is late comes before it is tried again.
 fn faults(seed: u64) -> Script {
     let rule = |probability: f64, act: Act| Rule {
         method: None,
@@ -198,12 +198,12 @@ fn faults(seed: u64) -> Script {
     };
     let late = LateAct { answer: answer(504, "UnknownError", None), after_seconds: 3 };
     let faults = vec![
-        rule(0.02, Act::CutBefore),
-        rule(0.02, Act::CutAfter),
-        rule(0.02, Act::Answer(answer(429, "ApplicationThrottled", Some("7")))),
-        rule(0.02, Act::Answer(answer(503, "ErrorServerBusy", None))),
-        rule(0.01, Act::ActThenAnswer(answer(503, "ErrorServerBusy", None))),
-        rule(0.01, Act::AnswerThenAct(late)),
+        rule(0.03, Act::CutBefore),
+        rule(0.03, Act::CutAfter),
+        rule(0.03, Act::Answer(answer(429, "ApplicationThrottled", Some("7")))),
+        rule(0.03, Act::Answer(answer(503, "ErrorServerBusy", None))),
+        rule(0.02, Act::ActThenAnswer(answer(503, "ErrorServerBusy", None))),
+        rule(0.02, Act::AnswerThenAct(late)),
     ];
     Script { seed, faults }
 }
@@ -307,6 +307,11 @@ impl Day {
                 "takes a day out of"
             }
             _ => {
+                // A day that is back at its old time would be an event beside its series.
+                let start = match start == event.start {
+                    true => start.with().hour(7).build().unwrap(),
+                    false => start,
+                };
                 (event.start, event.summary) = (start, summary);
                 (event.out, event.moved) = Default::default();
                 "moves"
