@@ -4,6 +4,7 @@
 //! [`Href`] names a login, a calendar and an object; it is looked up, and must never become part of a
 //! file's path or of SQL. A path that two readers could take for two things is refused, not repaired.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Longest path that is looked at, in octets, as it was sent.
@@ -63,6 +64,7 @@ impl Href {
         if path.len() > PATH_OCTETS_MAX {
             return Err(BadHref::Malformed("it is too long"));
         }
+        let path = encoded_once(path);
         let Some(below) = path.strip_prefix('/') else {
             return Err(BadHref::Malformed("it does not begin with a slash"));
         };
@@ -124,6 +126,24 @@ pub fn path_of<'u>(reference: &'u str, hosts: &[&str]) -> Result<&'u str, BadHre
         true if path.is_empty() => Ok("/"),
         true => Ok(path),
     }
+}
+
+/// Quirk(thunderbird): it encodes the path of its principal once more before it asks for what belongs to
+/// it, so that `%40` comes as `%2540`; and if that is not there, it takes the server for one that tells
+/// nobody of a meeting. What comes out is held to all that other paths are, and names a login at most.
+fn encoded_once(path: &str) -> Cow<'_, str> {
+    if !path.starts_with("/dav/principals/") || !path.contains("%25") {
+        return path.into();
+    }
+    let mut parts = path.split("%25");
+    let mut once = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_code = matches!(part.as_bytes(), [high, low, ..]
+            if hex(*high).is_some() && hex(*low).is_some());
+        once.push_str(if is_code { "%" } else { "%25" });
+        once.push_str(part);
+    }
+    once.into()
 }
 
 impl Place {
@@ -338,6 +358,25 @@ mod tests {
             object("a+b;c=d,e:f"),
             &format!("{home}work/a%2Bb%3Bc%3Dd%2Ce%3Af"),
         );
+    }
+
+    #[test]
+    fn the_path_of_a_principal_may_be_encoded_once_more_and_no_other() {
+        let principal = Place::Principal { login: "adele+x@contoso.example".to_owned() };
+        let read = Href::parse("/dav/principals/adele%252Bx%2540contoso.example/");
+        assert_eq!(read.map(|href| href.place), Ok(principal));
+        let percent = Place::Principal { login: "100%".to_owned() };
+        assert_eq!(Href::parse("/dav/principals/100%25/").map(|href| href.place), Ok(percent));
+        for path in [
+            "/dav/principals/adele%252540contoso.example/",
+            "/dav/principals/%252e%252e/",
+            "/dav/principals/a%252fb/",
+            "/dav/principals/a%250d/",
+            "/dav/calendars/adele%2540contoso.example/",
+        ] {
+            let refused = Href::parse(path);
+            assert!(matches!(refused, Err(BadHref::Malformed(_))), "{path}: {refused:?}");
+        }
     }
 
     #[test]

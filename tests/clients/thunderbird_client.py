@@ -168,6 +168,9 @@ try:
     assert client.run(ITEMS, calendar) == {}
     asked = MINE + "return mine.getProperty('capabilities.autoschedule.supported');"
     assert client.run(asked, calendar) is True, "it would mail the attendees itself"
+    # It has found its principal, and who the organizer is.
+    asked = MINE + "return mine.getProperty('organizerId');"
+    assert client.run(asked, calendar) == f"mailto:{user}", client.run(asked, calendar)
 
     client.run(ADD, calendar, EVENT.replace("\n", "\r\n"))
     assert client.run(ITEMS, calendar) == {"thunderbird": 9}
