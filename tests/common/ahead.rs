@@ -1,7 +1,7 @@
 //! A bridge and a sandbox whose clocks a test moves ahead together: hours pass as fast as the work is done.
 //!
-//! The store, the executor, the worker and its HTTP are the real ones; there is no SMTP. The bridge has a
-//! runtime of its own, so that it can be killed in the middle of whatever it does.
+//! The store, the executor, the worker and its HTTP are the real ones; there is no SMTP, unless the bridge is
+//! started whole. It has a runtime of its own, so that it can be killed in the middle of whatever it does.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use postbridge::access::Access;
 use postbridge::account::{Account, AccountId, Address, Profile};
+use postbridge::app::{self, Running};
 use postbridge::clock::Clock;
+use postbridge::config::Config;
 use postbridge::control::Control;
 use postbridge::doubt::Patience;
 use postbridge::entra::{Cloud, Settings};
@@ -30,15 +32,18 @@ use sqlx::Row;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, add_account_of, private_directory};
+use super::{PATIENCE, add_account_of, configuration, private_directory};
 
 /// A sandbox, and a state directory with accounts that have signed in.
 pub struct Place {
-    runtime: Runtime,
+    /// Where the sandbox lives, and whoever asks the bridge.
+    pub runtime: Runtime,
     pub sandbox: Sandbox,
     pub clock: Clock,
     state: tempfile::TempDir,
     pub accounts: Vec<Arc<Account>>,
+    /// The accounts' local ones, in their order.
+    pub passwords: Vec<String>,
 }
 
 /// What a bridge is started with.
@@ -72,18 +77,20 @@ impl Place {
             Sandbox::start(options).await.unwrap()
         });
         let (clock, state) = (Clock::default(), directory());
-        let mut place = Place { runtime, sandbox, clock, state, accounts: Vec::new() };
+        let (accounts, passwords) = (Vec::new(), Vec::new());
+        let mut place = Place { runtime, sandbox, clock, state, accounts, passwords };
         let setting_up = Runtime::new().unwrap();
-        place.accounts = setting_up.block_on(async {
+        (place.accounts, place.passwords) = setting_up.block_on(async {
+            let mut passwords = Vec::new();
             let control = place.control().await;
             for &mailbox in mailboxes {
-                add_account_of(mailbox, &control, profile).await;
+                passwords.push(add_account_of(mailbox, &control, profile).await);
             }
             let mut accounts = Vec::new();
             for &mailbox in mailboxes {
                 accounts.push(control.store.account_by_login(mailbox).await.unwrap().unwrap());
             }
-            accounts
+            (accounts, passwords)
         });
         place.sandbox.world().journal.clear();
         place
@@ -145,7 +152,29 @@ impl Place {
             tokio::spawn(worker.run(stop));
             control
         });
-        Bridge { runtime, store: control.store.clone(), pace, control }
+        Bridge { runtime, store: control.store.clone(), pace, control, running: None }
+    }
+
+    /// The same with all that listens, and with whoever looks at Outlook.
+    pub fn start_whole(&self, change: impl Fn(&mut Config)) -> Bridge {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut config = configuration(&self.state(), &self.sandbox);
+        change(&mut config);
+        let deadline = Instant::now() + PATIENCE;
+        let running = loop {
+            match runtime.block_on(app::start_at(&config, self.clock.clone())) {
+                Ok(running) => break running,
+                // What died a moment ago still holds the directory.
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        };
+        let control = running.control.clone();
+        let (store, pace) = (control.store.clone(), control.pace.clone().unwrap());
+        Bridge { runtime, store, pace, control, running: Some(running) }
     }
 
     /// Moves both clocks, the sandbox's first: nothing may seem to come too early.
@@ -193,12 +222,19 @@ pub struct Bridge {
     pub store: Store,
     pub pace: Pace,
     pub control: Control,
+    /// Where it was started whole.
+    pub running: Option<Running>,
 }
 
-/// How each account stands, in one look. By way of the index, account by account.
+/// How each account stands, in one look. By way of the index, account by account. What waits behind another
+/// one of its series is not due before that one.
 const LOOK: &str = "SELECT id, \
-    (SELECT min(due_at) FROM entry WHERE account = account.id AND state = 'queued' \
-     AND state IN ('queued', 'attempting', 'sending')) AS due_at, \
+    (SELECT due_at FROM entry WHERE account = account.id AND state = 'queued' \
+     AND state IN ('queued', 'attempting', 'sending') AND (series IS NULL OR NOT EXISTS \
+     (SELECT 1 FROM entry AS earlier WHERE earlier.account = account.id \
+     AND earlier.series = entry.series AND earlier.id < entry.id \
+     AND earlier.state IN ('queued', 'attempting', 'sending'))) \
+     ORDER BY due_at LIMIT 1) AS due_at, \
     EXISTS (SELECT 1 FROM entry WHERE account = account.id AND state = 'attempting' \
      AND state IN ('queued', 'attempting', 'sending')) \
     OR EXISTS (SELECT 1 FROM entry WHERE account = account.id AND state = 'sending' \
@@ -309,8 +345,8 @@ impl Bridge {
 
     /// As a power cut would: whatever it does, it does not go on.
     pub fn kill(self) {
-        let Bridge { runtime, store, pace, control } = self;
-        drop((store, pace, control));
+        let Bridge { runtime, store, pace, control, running } = self;
+        drop((store, pace, control, running));
         runtime.shutdown_background();
     }
 }

@@ -219,15 +219,7 @@ impl TestBridge {
 
     /// What somebody does in Outlook, below `/v1.0/me`.
     pub async fn by_hand(&self, user: &str, method: Method, path: &str, body: Value) -> Value {
-        let world = self.sandbox.world();
-        let scopes = vec!["Calendars.ReadWrite".to_owned()];
-        let user = world.user(user).unwrap().object_id;
-        let grant = Grant { user, client_id: "app".into(), scopes: scopes.clone(), nonce: None };
-        let now = world.clock.now();
-        let token = world.identity.grants().issue(now, &grant, &scopes).access_token;
-        let url = format!("{}/v1.0/me{path}", self.sandbox.url());
-        let answer = self.http.request(method, url).bearer_auth(token).json(&body).send().await;
-        let answer = answer.unwrap();
+        let answer = by_hand(&self.sandbox, &self.http, user, method, path, body).await;
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
         answer.json().await.unwrap_or_default()
     }
@@ -252,6 +244,25 @@ impl TestBridge {
             Err(_) => panic!("not {state:?} but {:?}", self.entry(id).await),
         }
     }
+}
+
+/// The same, whatever comes of it.
+pub async fn by_hand(
+    sandbox: &Sandbox,
+    http: &reqwest::Client,
+    user: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> reqwest::Response {
+    let world = sandbox.world();
+    let scopes = vec!["Calendars.ReadWrite".to_owned()];
+    let user = world.user(user).unwrap().object_id;
+    let grant = Grant { user, client_id: "app".into(), scopes: scopes.clone(), nonce: None };
+    let now = world.clock.now();
+    let token = world.identity.grants().issue(now, &grant, &scopes).access_token;
+    let url = format!("{}/v1.0/me{path}", sandbox.url());
+    http.request(method, url).bearer_auth(token).json(&body).send().await.unwrap()
 }
 
 /// The id in `250 2.0.0 queued as ID`.

@@ -1,4 +1,4 @@
-//! Many runs of the same kind, side by side.
+//! Many runs of the same kind, side by side, and chance that can be had again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,5 +38,24 @@ impl Drop for Told {
         if std::thread::panicking() {
             say(&self.0);
         }
+    }
+}
+
+/// The same numbers for the same seed.
+#[derive(Debug, Clone)]
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// In 0..below.
+    pub fn below(&mut self, below: usize) -> usize {
+        // Knuth, MMIX.
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((self.0 >> 33) % below as u64).unwrap()
+    }
+
+    /// One of these, if there are any.
+    pub fn of<'t, T>(&mut self, all: &'t [T]) -> Option<&'t T> {
+        (!all.is_empty()).then(|| &all[self.below(all.len())])
     }
 }
