@@ -110,6 +110,8 @@
 //! report. Reads are answered from our own record, so they are fast, work without Microsoft, and give back
 //! the very octets that were PUT. Invites by mail are put into the same record in the commit that decides
 //! them, and [`watch`] puts in what became of either in Outlook, unless a client changes it at that moment.
+//! Where a client has changed it behind the mail, what the mail makes of it is what that change took the
+//! place of.
 
 pub mod access;
 pub mod account;
