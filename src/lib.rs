@@ -111,7 +111,8 @@
 //! the very octets that were PUT. Invites by mail are put into the same record in the commit that decides
 //! them, and [`watch`] puts in what became of either in Outlook, unless a client changes it at that moment.
 //! Where a client has changed it behind the mail, what the mail makes of it is what that change took the
-//! place of.
+//! place of. A calendar that a client makes is made at once, in the record alone ([`store::calendars`]);
+//! `execute` finds or makes the one in the mailbox when its first event is created.
 
 pub mod access;
 pub mod account;
