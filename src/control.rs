@@ -28,6 +28,7 @@ use crate::graph::pace::Pace;
 use crate::invite::Invite;
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
+use crate::store::history::Line;
 use crate::store::invites::{Decided, Remembered};
 use crate::store::order::{Order, Refused};
 use crate::store::spool::{Entry, EntryId, OnTheirWay, State};
@@ -87,6 +88,11 @@ pub enum Request {
     },
     Entry {
         id: EntryId,
+    },
+    /// What became of one mail, oldest first; of all, the last lines, newest first.
+    History {
+        id: Option<EntryId>,
+        most: u32,
     },
     /// What an operator wants done with one mail; answered by the entry as it is then.
     Order {
@@ -161,6 +167,9 @@ pub enum Reply {
     },
     Flushed {
         entries: u64,
+    },
+    History {
+        lines: Vec<Line>,
     },
     Invites {
         invites: Vec<(Address, Remembered)>,
@@ -314,6 +323,13 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
             Some(entry) => control.shown(entry).await?,
             None => return Err(no_such_mail(id)),
         },
+        Request::History { id: Some(id), .. } => match store.entry(id).await? {
+            Some(_) => Reply::History { lines: store.history(id).await? },
+            None => return Err(no_such_mail(id)),
+        },
+        Request::History { id: None, most } => {
+            Reply::History { lines: store.last_lines(most.min(ENTRIES_MAX)).await? }
+        }
         Request::Order { id, order } => match store.order(id, order).await? {
             Ok(entry) => control.shown(entry).await?,
             Err(refused) => return Err(not_ordered(id, order, refused)),

@@ -143,6 +143,38 @@ async fn a_held_mail_that_did_not_go_is_sent_again_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_change_of_a_mails_state_has_a_line_with_its_reason() {
+    let bridge = bridge().await;
+    fault(&bridge, &[1], not_now()).await;
+    let id = quiet(&bridge, "steps").await;
+    once_put_off(&bridge, id).await;
+    always(&bridge, Some(answer(504, "UnknownError"))).await;
+    bridge.running.control.store.flush().await.unwrap();
+    bridge.once(id, State::Held).await;
+    always(&bridge, None).await;
+    order(&bridge, id, Order::SendAgain).await.unwrap();
+    bridge.once(id, State::Sent).await;
+
+    let store = &bridge.running.control.store;
+    let lines = store.history(id).await.unwrap();
+    let steps: Vec<_> = lines.iter().map(|line| (line.attempt, line.state)).collect();
+    assert_eq!(
+        steps,
+        [(1, State::Queued), (2, State::Held), (2, State::Queued), (3, State::Sent)],
+        "{lines:#?}"
+    );
+    let [put_off, held, again, sent] = lines.as_slice() else { unreachable!() };
+    assert!(put_off.note.as_ref().unwrap().contains("409") && put_off.due_at > put_off.at);
+    assert!(held.note.as_ref().unwrap().contains("504"), "{held:?}");
+    assert_eq!(again.note.as_deref(), Some("sent again by the operator"));
+    assert_eq!(sent.note, None);
+    let mut last = store.last_lines(100).await.unwrap();
+    last.retain(|line| line.entry == id);
+    last.reverse();
+    assert_eq!(last, lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_held_mail_is_dropped_without_a_word() {
     let bridge = TestBridge::start_as(Profile::SendOnly, |_| {}).await;
     always(&bridge, Some(answer(504, "UnknownError"))).await;
@@ -344,6 +376,15 @@ fn the_commands_say_what_they_did_what_can_be_done_and_why_not() {
     }
     let shown = in_words(run(&["queue", "show", &failed]));
     assert!(shown.contains("answered  403 ErrorSendAsDenied"), "{shown}");
+    let steps = in_words(run(&["logs", &failed]));
+    let steps: Vec<&str> = steps.lines().collect();
+    assert!(steps.len() == 2 && steps[0].contains("accepted"), "{steps:?}");
+    assert!(steps[1].contains("failed      attempt 1: "), "{steps:?}");
+    let last = in_words(run(&["logs", "--most", "1"]));
+    assert!(last.lines().count() == 1 && !last.contains("accepted"), "{last}");
+    let steps = in_words(run(&["logs", &held, "--json"]));
+    let steps: Value = serde_json::from_str(&steps).unwrap();
+    assert_eq!(steps["lines"][0]["state"], "held", "{steps}");
 
     // One that waits, and when it may go.
     set(r#"{"answer": {"status": 429, "code": "ApplicationThrottled", "retry_after": "5000"}}"#);

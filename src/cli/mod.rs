@@ -6,6 +6,7 @@ mod demo_invite;
 pub mod exit;
 pub mod invites;
 pub mod line;
+mod logs;
 pub mod queue;
 mod queue_words;
 mod redirect;
@@ -55,6 +56,8 @@ pub enum Command {
     /// Look at the mails that were accepted.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// What became of a mail, step by step.
+    Logs(logs::Args),
     /// Look at the invites that became events, and why.
     #[command(subcommand)]
     Invites(invites::Command),
@@ -73,6 +76,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             account::run(command, configuration(cli.config, cli.state)).await
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
+        Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::account::{Account, Standing};
 use crate::control::Waiting;
+use crate::store::history::Line;
 use crate::store::order::Order;
 use crate::store::spool::{Entry, State};
 
@@ -78,6 +79,32 @@ pub fn show(entry: &Entry, account: Option<&Account>, expected: Option<Timestamp
         let _ = writeln!(text, "{name:<9} {value}");
         text
     })
+}
+
+/// How it began, as a line of its history.
+pub fn accepted(entry: &Entry) -> String {
+    let (id, at) = (entry.id, in_millis(entry.accepted_at));
+    let from = entry.envelope.reverse_path().map_or_else(|| "<>".to_owned(), ToString::to_string);
+    let to: Vec<String> = entry.envelope.recipients().map(ToString::to_string).collect();
+    format!("{at}  {id}  accepted    {} octets from {from} to {}", entry.size, to.join(", "))
+}
+
+/// One line of a history.
+pub fn step(line: &Line) -> String {
+    let (id, at, state) = (line.entry, in_millis(line.at), line.state.name());
+    let mut text = format!("{at}  {id}  {state:<10}  attempt {}", line.attempt);
+    if let Some(note) = &line.note {
+        let _ = write!(text, ": {note}");
+    }
+    if line.state == State::Queued && line.due_at > line.at {
+        let _ = write!(text, "; again at {}", whole_second(line.due_at));
+    }
+    text
+}
+
+/// All as wide as each other, so that a column is one.
+fn in_millis(at: Timestamp) -> String {
+    format!("{at:.3}")
 }
 
 /// The state in words.

@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod calendar;
 pub mod calendars;
 mod entry_id;
+pub mod history;
 mod incoming;
 pub mod invites;
 pub mod order;
@@ -156,7 +157,7 @@ impl Store {
             .max_connections(4)
             .connect_lazy_with(options.clone().read_only(true));
 
-        let spool = spool::Shared::open(directory, room, &mut connection)
+        let spool = spool::Shared::open(directory, room, clock.now(), &mut connection)
             .await
             .map_err(|error| OpenError::Unusable { path: directory.to_owned(), source: error })?;
         let accounts = accounts::Shared::open(&mut connection).await.map_err(database)?;

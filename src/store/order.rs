@@ -10,6 +10,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::calendar;
 use super::entry_id::EntryId;
+use super::history;
 use super::spool::{Entry, State, decode, entry};
 use super::{Store, StoreError};
 
@@ -133,6 +134,9 @@ async fn carry_out(
         }
     };
     sqlx::query(change).bind(now.as_millisecond()).bind(id.to_string()).execute(&mut *all).await?;
+    if state != before {
+        history::write_down(&mut all, id, now).await?;
+    }
     if matches!(state, State::Sent | State::Failed) {
         sqlx::query("DELETE FROM body WHERE entry = ?")
             .bind(id.to_string())

@@ -516,6 +516,8 @@ async fn end(
          delay_reported = delay_reported OR (?5 = 'queued' AND ?10), kept = ?4, \
          sweep_at = CASE WHEN ?5 = 'sent' AND json_extract(progress, '$.begun') > 1 \
          OR ?5 = 'failed' AND json_extract(progress, '$.begun') > 0 THEN ?11 END WHERE id = ?1; \
+         INSERT INTO history (entry, at, attempt, state, note, due_at) \
+         SELECT id, ?3, attempts, state, note, due_at FROM entry WHERE id = ?1; \
          DELETE FROM body WHERE entry = ?1 AND ?2 AND NOT ?4; \
          DELETE FROM body WHERE ?2 AND entry IN \
          (SELECT id FROM entry WHERE about = ?1 AND about IS NOT NULL AND state = 'queued'); \

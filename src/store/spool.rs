@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use super::entry_id::EntryId;
+use super::history;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
 use super::progress::{self, Progress};
 pub use super::queue::{Most, OnTheirWay};
@@ -182,6 +183,7 @@ impl Shared {
     pub(super) async fn open(
         state: &Path,
         room: Room,
+        now: Timestamp,
         connection: &mut SqliteConnection,
     ) -> io::Result<Shared> {
         let directory = state.join("spool");
@@ -189,28 +191,7 @@ impl Shared {
         // The directory's own name must survive a power cut as well.
         fs::File::open(state)?.sync_all()?;
         let waiting = async {
-            sqlx::query("UPDATE entry SET state = 'queued' WHERE state = 'attempting'")
-                .execute(&mut *connection)
-                .await?;
-            sqlx::query(
-                "UPDATE entry SET state = 'queued', note = 'stopped in the middle of the call that sends it: \
-                 it is looked for' WHERE state = 'sending' \
-                 AND json_extract(progress, '$.doubt') IS NOT NULL",
-            )
-            .execute(&mut *connection)
-            .await?;
-            let held = sqlx::query(
-                "UPDATE entry SET state = 'held', note = 'stopped in the middle of the call that sends it: \
-                 look in Sent Items whether it went' WHERE state = 'sending'",
-            )
-            .execute(&mut *connection)
-            .await?;
-            if held.rows_affected() > 0 {
-                tracing::warn!(
-                    mails = held.rows_affected(),
-                    "held: the last stop came in the middle of sending them; see postbridge queue list --only held"
-                );
-            }
+            after_a_stop(connection, now).await?;
             sqlx::query_scalar::<_, i64>(
                 "SELECT coalesce(sum(size), 0) FROM entry WHERE state IN ('queued', 'held') OR kept = 1",
             )
@@ -231,6 +212,40 @@ impl Shared {
     pub(super) fn file(&self, id: EntryId) -> PathBuf {
         self.directory.join(id.to_string())
     }
+}
+
+/// What the last stop left in the middle: what was attempted is tried again, what was being sent is looked
+/// for, or held where it cannot be looked for.
+async fn after_a_stop(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    use sqlx::Connection;
+    let mut all = connection.begin().await?;
+    let mut held = 0;
+    for change in [
+        "UPDATE entry SET state = 'queued', note = 'stopped in the middle of an attempt' \
+         WHERE state = 'attempting' RETURNING *",
+        "UPDATE entry SET state = 'queued', note = 'stopped in the middle of the call that sends it: \
+         it is looked for' WHERE state = 'sending' \
+         AND json_extract(progress, '$.doubt') IS NOT NULL RETURNING *",
+        "UPDATE entry SET state = 'held', note = 'stopped in the middle of the call that sends it: \
+         look in Sent Items whether it went' WHERE state = 'sending' RETURNING *",
+    ] {
+        for row in sqlx::query(change).fetch_all(&mut *all).await? {
+            let entry = entry(&row)?;
+            history::write_down(&mut all, entry.id, now).await?;
+            held += u64::from(entry.state == State::Held);
+        }
+    }
+    all.commit().await?;
+    if held > 0 {
+        tracing::warn!(
+            mails = held,
+            "held: the last stop came in the middle of sending them; see postbridge queue list --only held"
+        );
+    }
+    Ok(())
 }
 
 /// Removes files that no entry speaks of: mails whose commit never came.
@@ -347,7 +362,7 @@ fn time(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<Timestamp, sqlx::
 #[error("unknown {0}: {1}")]
 struct UnknownWord(&'static str, String);
 
-fn state(row: &sqlx::sqlite::SqliteRow) -> Result<State, sqlx::Error> {
+pub(super) fn state(row: &sqlx::sqlite::SqliteRow) -> Result<State, sqlx::Error> {
     let name: String = row.try_get("state")?;
     decode(State::from_name(&name).ok_or(UnknownWord("state", name)))
 }
@@ -521,6 +536,32 @@ mod tests {
         let entry = store.entry(only_claimed).await.unwrap().unwrap();
         assert_eq!((entry.state, entry.attempts), (State::Queued, 1));
         assert!(entry.due_at > entry.accepted_at);
+        for (id, state) in
+            [(begun, State::Held), (begun_as_draft, State::Queued), (only_claimed, State::Queued)]
+        {
+            let lines = store.history(id).await.unwrap();
+            let [line] = lines.as_slice() else { panic!("{lines:?}") };
+            assert_eq!((line.state, line.attempt), (state, 1));
+            assert!(
+                line.note.as_ref().unwrap().starts_with("stopped in the middle of"),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_history_of_a_mail_goes_with_it() {
+        let directory = directory();
+        let clock = crate::clock::Clock::default();
+        let room = Room { keep_free_octets: 0, ..Room::default() };
+        let store = Store::open_at(directory.path(), room, clock.clone()).await.unwrap();
+        let id = hand_in(&store, b"a\r\n", "b@contoso.example").await.id();
+        let entry = claim_all(&store).await.remove(0);
+        store.settle(&entry, Outcome::Sent, None, Timestamp::MAX).await.unwrap();
+        assert_eq!(store.history(id).await.unwrap().len(), 1);
+        clock.advance(Duration::from_secs(8 * 24 * 3600));
+        assert_eq!(store.forget_ended(clock.now()).await.unwrap(), 1);
+        assert_eq!(store.last_lines(10).await.unwrap(), []);
     }
 
     #[tokio::test]
