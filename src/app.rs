@@ -1,8 +1,9 @@
 //! Joins the parts, runs them, and takes them down in order. The only file that knows all of them.
 //!
 //! ```text
-//!  start: state directory (lock) ─► key ─► accounts ─► certificate ─► listeners ─► control ─► worker
-//!  stop:  no new sessions ─► running transactions get their reply ─► attempts end ─► lock
+//!  start:  listeners ─► state directory (lock) ─► key ─► accounts ─► certificate ─► control ─► worker
+//!  reload: what begins from now on is as the new configuration says; what runs stays as it is
+//!  stop:   no new sessions ─► running transactions get their reply ─► attempts end ─► lock
 //! ```
 //!
 //! Everything that can be refused is refused before anything is touched, each with its own words.
@@ -14,10 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
+use crate::account::Address;
 use crate::caldav::names::Names;
 use crate::caldav::site::{Site, Zones};
 use crate::caldav::{limits::Limits as CalDavLimits, server as caldav};
@@ -29,7 +33,9 @@ use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
 use crate::graph::Graph;
 use crate::graph::pace::{Limits, Pace};
+use crate::listen::Inherited;
 use crate::login::Logins;
+use crate::pulse::{Pulse, Rounds};
 use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
 use crate::store::{self, OpenError, Store, StoreError};
@@ -80,15 +86,19 @@ pub async fn open(config: &Config) -> Result<Control, StartError> {
     open_at(config, Clock::default()).await
 }
 
+/// By login.
+fn send_as(config: &Config) -> impl Iterator<Item = (Address, Vec<Address>)> {
+    config.account.iter().map(|(login, own)| (login.clone(), own.send_as.clone()))
+}
+
 async fn open_at(config: &Config, clock: Clock) -> Result<Control, StartError> {
     let settings = preconditions(config)?.clone();
     let store = Store::open_at(&config.state_dir(), config.spool.room(), clock).await?;
-    let send_as = config.account.iter().map(|(login, own)| (login.clone(), own.send_as.clone()));
-    store.set_send_as(send_as).await;
+    store.set_send_as(send_as(config)).await;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let credentials = credentials.as_deref().map(Path::new);
     let access = Access::open(store.clone(), settings, credentials).await?;
-    Ok(Control { store, access, pace: None })
+    Ok(Control::new(store, access))
 }
 
 /// What can be known without touching anything.
@@ -111,12 +121,40 @@ pub struct Running {
     pub certificates: tls::Files,
     /// Looks at Outlook by itself; may be asked to look at once.
     pub watch: Watch,
-    stop: CancellationToken,
+    config: Config,
+    base: Base,
+    made: Made,
     sessions: JoinHandle<()>,
     exchanges: JoinHandle<()>,
     worker: JoinHandle<()>,
     watching: JoinHandle<()>,
     commands: JoinHandle<()>,
+}
+
+/// What stays as it is from start to stop.
+struct Base {
+    store: Store,
+    executor: Executor,
+    pace: Pace,
+    rounds: Rounds,
+    stop: CancellationToken,
+}
+
+/// What the configuration makes of it: whoever begins something looks here.
+struct Made {
+    front: watch::Sender<Arc<Shared>>,
+    calendar: watch::Sender<Arc<caldav::Shared>>,
+    worker: watch::Sender<Worker>,
+    watch: watch::Sender<Watch>,
+}
+
+/// The parts, as one configuration says.
+struct Parts {
+    front: Shared,
+    calendar: caldav::Shared,
+    worker: Worker,
+    watch: Watch,
+    certificates: tls::Files,
 }
 
 /// Brings everything up. When it returns, mail is taken.
@@ -126,22 +164,22 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
 /// The same, by a clock that somebody else may move.
 pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartError> {
-    let settings = preconditions(config)?;
-    let smtp = &config.smtp;
-    let listeners = listen(config)?;
-    let calendars = listen_for_calendars(config)?;
-    let mut control = open_at(config, clock).await?;
-    let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
-    let certificates = match (&smtp.certificate, &smtp.key) {
-        (Some(certificate), Some(key)) => tls::Files {
-            ca: certificate.clone(),
-            certificate: certificate.clone(),
-            key: key.get_ref().clone(),
-        },
-        _ => tls::provide(&tls_directory(control.store.directory())?, &hostname)?,
-    };
-    let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
+    bring_up(config, clock, &mut Inherited::default()).await
+}
 
+/// The same, on sockets that somebody else has bound, as far as they are configured.
+pub async fn start_on(config: &Config, sockets: &mut Inherited) -> Result<Running, StartError> {
+    bring_up(config, Clock::default(), sockets).await
+}
+
+async fn bring_up(
+    config: &Config,
+    clock: Clock,
+    sockets: &mut Inherited,
+) -> Result<Running, StartError> {
+    let settings = preconditions(config)?;
+    let listeners = listen(config, sockets)?;
+    let calendars = listen_for_calendars(config, sockets)?;
     let listening = listeners
         .iter()
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
@@ -151,55 +189,118 @@ pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartErr
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
         .collect();
 
-    let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
-    let clock = control.store.clock().clone();
+    let mut control = open_at(config, clock).await?;
+    let store = control.store.clone();
+    let clock = store.clock().clone();
     let graph = Graph::new(&settings.graph(), clock.clone())
         .map_err(|error| StartError::Access(error.into()))?;
-    let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own))).collect();
-    let patience = config.doubt.patience();
-    let (store, access) = (control.store.clone(), control.access.clone());
-    let executor = Executor::new(store, access, graph, invites, patience);
-    let report_command = ReportCommand::new(&config.report.command);
-    let store = control.store.clone();
-    let pace = Pace::new(clock, Limits::default(), mails_per_minute(config));
-    control.pace = Some(pace.clone());
-    let watch = Watch {
-        store: store.clone(),
-        executor: executor.clone(),
-        pace: pace.clone(),
-        every: config.caldav.watch(),
+    let access = control.access.clone();
+    let base = Base {
+        executor: Executor::new(store.clone(), access, graph),
+        pace: Pace::new(clock, Limits::default(), mails_per_minute(config)),
+        rounds: Rounds::new(),
+        stop: CancellationToken::new(),
+        store,
     };
-    let worker = Worker { store, executor, pace, patience, report_command };
+    let Parts { front, calendar, worker, watch, certificates } = base.parts(config)?;
+    let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
+    control.pace = Some(base.pace.clone());
+    control.pulse = Some(Pulse::new(base.store.clone(), &base.rounds));
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
     }
-    let stop = CancellationToken::new();
-    let mut limits = smtp.limits.clone();
-    limits.message_octets = *smtp.message_octets_max.get_ref();
-    let logins = Logins::new(control.store.clone(), limits.logins());
-    let site = site(config, &control.store, logins.clone(), &hostname, &stop);
-    let calendar = caldav::Shared::new(site, CalDavLimits::default(), &server_tls);
-    let shared = Shared::new(control.store.clone(), logins, limits, server_tls, &hostname);
-    let shared = shared.waiting(smtp.wait());
+    let made = Made {
+        front: watch::Sender::new(Arc::new(front)),
+        calendar: watch::Sender::new(Arc::new(calendar)),
+        worker: watch::Sender::new(worker),
+        watch: watch::Sender::new(watch.clone()),
+    };
+    let stop = || base.stop.clone();
     Ok(Running {
         listening,
         calendars: calendars_at,
         certificates,
-        sessions: tokio::spawn(server::serve(listeners, Arc::new(shared), stop.clone())),
-        exchanges: tokio::spawn(caldav::serve(calendars, Arc::new(calendar), stop.clone())),
-        worker: tokio::spawn(worker.run(stop.clone())),
-        watching: tokio::spawn(watch.clone().run(stop.clone())),
+        sessions: tokio::spawn(server::serve(listeners, made.front.subscribe(), stop())),
+        exchanges: tokio::spawn(caldav::serve(calendars, made.calendar.subscribe(), stop())),
+        worker: tokio::spawn(Worker::run(made.worker.subscribe(), stop())),
+        watching: tokio::spawn(Watch::run(made.watch.subscribe(), stop())),
         watch,
         commands: tokio::spawn(socket.serve(control.clone())),
         control,
-        stop,
+        config: config.clone(),
+        base,
+        made,
     })
 }
 
+impl Base {
+    /// Refused before anything is changed.
+    fn parts(&self, config: &Config) -> Result<Parts, StartError> {
+        let smtp = &config.smtp;
+        let hostname = smtp.hostname.clone().unwrap_or_else(machine_name);
+        let certificates = match (&smtp.certificate, &smtp.key) {
+            (Some(certificate), Some(key)) => tls::Files {
+                ca: certificate.clone(),
+                certificate: certificate.clone(),
+                key: key.get_ref().clone(),
+            },
+            _ => tls::provide(&tls_directory(self.store.directory())?, &hostname)?,
+        };
+        let server_tls = tls::server(&certificates.certificate, &certificates.key)?;
+
+        let invites = config.account.iter().map(|(login, own)| (login.key(), invites(own)));
+        let patience = config.doubt.patience();
+        let executor = self.executor.configured(invites.collect(), patience);
+        let watch = Watch {
+            store: self.store.clone(),
+            executor: executor.clone(),
+            pace: self.pace.clone(),
+            every: config.caldav.watch(),
+        };
+        let worker = Worker {
+            store: self.store.clone(),
+            executor,
+            pace: self.pace.clone(),
+            patience,
+            report_command: ReportCommand::new(&config.report.command),
+            rounds: self.rounds.clone(),
+        };
+        let mut limits = smtp.limits.clone();
+        limits.message_octets = *smtp.message_octets_max.get_ref();
+        let logins = Logins::new(self.store.clone(), limits.logins());
+        let site = site(config, &self.store, logins.clone(), &hostname, &self.stop);
+        let calendar = caldav::Shared::new(site, CalDavLimits::default(), &server_tls);
+        let front = Shared::new(self.store.clone(), logins, limits, server_tls, &hostname);
+        let front = front.waiting(smtp.wait());
+        Ok(Parts { front, calendar, worker, watch, certificates })
+    }
+}
+
 impl Running {
+    /// Takes up another configuration, and certificates that were renewed: for what begins from now on.
+    /// What runs stays as it is, each session and each attempt. On an error everything stays.
+    ///
+    /// The keys that only a restart takes up are given back.
+    pub async fn reload(&mut self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        let Parts { front, calendar, worker, watch, certificates } = self.base.parts(&config)?;
+        self.base.store.set_send_as(send_as(&config)).await;
+        self.base.pace.set_mails_per_minute(mails_per_minute(&config));
+        self.made.front.send_modify(|now| *now = Arc::new(front.in_place_of(now)));
+        self.made.calendar.send_modify(|now| *now = Arc::new(calendar.in_place_of(now)));
+        self.made.worker.send_replace(worker);
+        self.made.watch.send_replace(watch.clone());
+        self.base.store.wake_worker();
+        (self.watch, self.certificates) = (watch, certificates);
+        let former = std::mem::replace(&mut self.config, config);
+        let wait_for_a_restart = former.fixed_differences(&self.config);
+        // What was not taken up is still another next time.
+        self.config.keep_fixed_of(former);
+        Ok(wait_for_a_restart)
+    }
+
     /// Asks all parts to come to their end.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.base.stop.cancel();
         let ended = async {
             let _ = self.sessions.await;
             let _ = self.exchanges.await;
@@ -254,7 +355,7 @@ fn site(
 }
 
 /// Binds all listeners of SMTP. Clients that come now wait in the kernel until we are up.
-fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
+fn listen(config: &Config, sockets: &mut Inherited) -> Result<Vec<Listener>, StartError> {
     let smtp = &config.smtp;
     let clear: Vec<SocketAddr> = smtp.clear.iter().map(|one| *one.get_ref()).collect();
     let mut listeners = Vec::new();
@@ -263,33 +364,37 @@ fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
         ("smtp.implicit_tls", Kind::ImplicitTls, false, &smtp.implicit_tls),
         ("smtp.clear", Kind::Starttls, true, &clear),
     ] {
-        listeners
-            .extend(bind(key, addresses, |address| Listener::bind(address, kind, clear_auth))?);
+        let bound = bind(key, addresses, sockets)?;
+        listeners.extend(bound.into_iter().map(|socket| Listener { socket, kind, clear_auth }));
     }
     Ok(listeners)
 }
 
 /// The same for calendars.
-fn listen_for_calendars(config: &Config) -> Result<Vec<caldav::Listener>, StartError> {
+fn listen_for_calendars(
+    config: &Config,
+    sockets: &mut Inherited,
+) -> Result<Vec<caldav::Listener>, StartError> {
     let mut listeners = Vec::new();
     for (key, kind, addresses) in [
         ("caldav.listen", caldav::Kind::Clear, &config.caldav.clear()),
         ("caldav.tls", caldav::Kind::Tls, &config.caldav.tls),
     ] {
-        listeners.extend(bind(key, addresses, |address| caldav::Listener::bind(address, kind))?);
+        let bound = bind(key, addresses, sockets)?;
+        listeners.extend(bound.into_iter().map(|socket| caldav::Listener { socket, kind }));
     }
     Ok(listeners)
 }
 
-fn bind<L>(
+fn bind(
     key: &'static str,
     addresses: &[SocketAddr],
-    bind: impl Fn(SocketAddr) -> std::io::Result<L>,
-) -> Result<Vec<L>, StartError> {
-    let mut listeners = Vec::new();
+    sockets: &mut Inherited,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut bound = Vec::new();
     for &address in addresses {
-        match bind(address) {
-            Ok(listener) => listeners.push(listener),
+        match sockets.bind(address) {
+            Ok(socket) => bound.push(socket),
             // A machine without IPv6 has no [::1], and the default names it.
             Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
                 tracing::info!(%address, "this machine has no IPv6");
@@ -297,7 +402,7 @@ fn bind<L>(
             Err(source) => return Err(StartError::Port { address, key, source }),
         }
     }
-    Ok(listeners)
+    Ok(bound)
 }
 
 /// `tls/` in the state directory.

@@ -18,7 +18,7 @@ use toml::Spanned;
 
 use crate::account::Address;
 use crate::caldav::names;
-use crate::doubt::Patience;
+use crate::doubt::{Patience, QUIET};
 use crate::entra;
 use crate::smtp::limits::Limits;
 use crate::store::Room;
@@ -195,7 +195,7 @@ pub enum SendOnly {
 
 impl Default for Doubt {
     fn default() -> Doubt {
-        Doubt { quiet_seconds: 120.0, send_only: SendOnly::Hold }
+        Doubt { quiet_seconds: QUIET.as_secs_f64(), send_only: SendOnly::Hold }
     }
 }
 
@@ -419,6 +419,33 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// The keys in which `to` differs and that hold from start to stop.
+    pub fn fixed_differences(&self, to: &Config) -> Vec<&'static str> {
+        [
+            ("state_dir", self.state_dir == to.state_dir),
+            ("entra", self.entra == to.entra),
+            ("spool", self.spool == to.spool),
+            ("smtp.starttls", self.smtp.starttls == to.smtp.starttls),
+            ("smtp.implicit_tls", self.smtp.implicit_tls == to.smtp.implicit_tls),
+            ("smtp.clear", self.smtp.clear == to.smtp.clear),
+            ("caldav.listen", self.caldav.listen == to.caldav.listen),
+            ("caldav.tls", self.caldav.tls == to.caldav.tls),
+        ]
+        .into_iter()
+        .filter_map(|(key, same)| (!same).then_some(key))
+        .collect()
+    }
+
+    /// Puts those back to what they were in `former`.
+    pub fn keep_fixed_of(&mut self, former: Config) {
+        (self.state_dir, self.entra, self.spool) = (former.state_dir, former.entra, former.spool);
+        self.smtp.starttls = former.smtp.starttls;
+        self.smtp.implicit_tls = former.smtp.implicit_tls;
+        self.smtp.clear = former.smtp.clear;
+        self.caldav.listen = former.caldav.listen;
+        self.caldav.tls = former.caldav.tls;
     }
 
     /// Where everything is kept.

@@ -26,6 +26,7 @@ use crate::account::{Account, Address, Profile, Standing};
 use crate::entra::hint;
 use crate::graph::pace::Pace;
 use crate::invite::Invite;
+use crate::pulse::{self, Pulse};
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
 use crate::store::history::Line;
@@ -99,6 +100,8 @@ pub enum Request {
         id: EntryId,
         order: Order,
     },
+    /// Whether writer and worker go on.
+    Health {},
     /// Makes all that waits due now.
     Flush {},
     /// The invites of one account, or of all; newest first.
@@ -165,6 +168,8 @@ pub enum Reply {
         /// When it will be done, if it waits, and one can tell.
         expected: Option<Timestamp>,
     },
+    /// Refused, in words, if they do not.
+    Healthy {},
     Flushed {
         entries: u64,
     },
@@ -208,9 +213,16 @@ pub struct Control {
     pub access: Access,
     /// The worker's; `None` while no daemon runs.
     pub pace: Option<Pace>,
+    /// The same.
+    pub pulse: Option<Pulse>,
 }
 
 impl Control {
+    /// While no daemon runs.
+    pub fn new(store: Store, access: Access) -> Control {
+        Control { store, access, pace: None, pulse: None }
+    }
+
     /// When so many mails of an account will be done.
     fn expected(&self, account: &Account, on_their_way: &OnTheirWay) -> Option<Timestamp> {
         if account.standing != Standing::Ready {
@@ -333,6 +345,13 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
         Request::Order { id, order } => match store.order(id, order).await? {
             Ok(entry) => control.shown(entry).await?,
             Err(refused) => return Err(not_ordered(id, order, refused)),
+        },
+        Request::Health {} => match &control.pulse {
+            Some(pulse) => match pulse.beat(pulse::PATIENCE).await {
+                Ok(()) => Reply::Healthy {},
+                Err(unwell) => return Err(Refusal(unwell.to_string())),
+            },
+            None => return Err(Refusal("No daemon runs.".to_owned())),
         },
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
         Request::Invites { address, most } => {

@@ -49,12 +49,21 @@ pub enum Verdict {
 /// How often it must be nowhere.
 const NOWHERE_LOOKS: u32 = 3;
 
+/// How long after a send without an answer its draft is looked for first, if nobody says otherwise.
+pub const QUIET: Duration = Duration::from_secs(120);
+
 /// How long to wait, all in proportion to one quiet time (120 s by default).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     quiet: Duration,
     /// With nothing to look at, it is tried once more.
     tries_again: bool,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::new(QUIET)
+    }
 }
 
 impl Patience {

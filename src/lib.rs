@@ -48,6 +48,7 @@
 //! | [`watch`] | looks at what happened to our events in Outlook | change one |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
+//! | [`pulse`] | whether writer and worker go on | be fed by a timer |
 //! | [`clock`] | the time, which a test may move ahead | be passed over, but for sockets and tokens |
 //! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
 //!
@@ -133,6 +134,7 @@ pub mod listen;
 pub mod login;
 pub mod mime;
 pub mod plan;
+pub mod pulse;
 pub mod recurrence;
 pub mod report;
 pub mod report_command;

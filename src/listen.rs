@@ -31,6 +31,39 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Sockets that the one who started us has bound already (sd_listen_fds(3)): each is taken where its
+/// address is configured, so that who connects while we are away waits for us.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(SocketAddr, std::net::TcpListener)>);
+
+impl Inherited {
+    /// Those of `$LISTEN_FDS`. To be called once, before anything else may take them for its own.
+    pub fn from_env() -> io::Result<Inherited> {
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for at in 0..passed.len() {
+            if let Some(socket) = passed.take_tcp_listener(at)? {
+                socket.set_nonblocking(true)?;
+                sockets.push((socket.local_addr()?, socket));
+            }
+        }
+        Ok(Inherited(sockets))
+    }
+
+    /// The socket of this address, or a new one.
+    pub fn bind(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+        match self.0.iter().position(|(bound, _)| *bound == address) {
+            Some(at) => TcpListener::from_std(self.0.swap_remove(at).1),
+            None => bind(address),
+        }
+    }
+
+    /// Those that nobody asked for.
+    pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|(bound, _)| *bound)
+    }
+}
+
 /// Gives each connection to `each` until `stop`, with the address that it came from.
 pub async fn accept(
     socket: TcpListener,
@@ -98,6 +131,11 @@ struct Taken {
 impl Places {
     pub fn new(most: Most) -> Places {
         Places { most, taken: Arc::default() }
+    }
+
+    /// As many as here, where those of `former` still count.
+    pub fn in_place_of(self, former: &Places) -> Places {
+        Places { most: self.most, taken: Arc::clone(&former.taken) }
     }
 
     /// `None`: there are too many.

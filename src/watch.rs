@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch::Receiver as Configured;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +30,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub async fn run(self, stop: CancellationToken) {
-        let clock = self.store.clock().clone();
+    /// Looks until `stop`, each time as `of` is then.
+    pub async fn run(of: Configured<Watch>, stop: CancellationToken) {
+        let clock = of.borrow().store.clock().clone();
         let mut all_at = clock.now();
         loop {
+            let watch = of.borrow().clone();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = clock.sleep(SOON.min(self.every)) => {}
+                () = clock.sleep(SOON.min(watch.every)) => {}
             }
             let now = clock.now();
             let recent = match now >= all_at {
@@ -43,11 +46,11 @@ impl Watch {
                 false => Some(now.saturating_sub(RECENT).unwrap_or(now)),
             };
             if recent.is_none() {
-                all_at = now.saturating_add(self.every).unwrap_or(Timestamp::MAX);
+                all_at = now.saturating_add(watch.every).unwrap_or(Timestamp::MAX);
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                looked = self.look(now, recent) => {
+                looked = watch.look(now, recent) => {
                     if let Err(error) = looked {
                         tracing::warn!(%error, "what happened in Outlook could not be looked at");
                     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch::Receiver as Configured;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use crate::execute::{Ended, Executor, Refused, Turn};
 use crate::graph::pace::{IN_FLIGHT_MAX, Pace, Slot};
 use crate::mime;
 use crate::plan;
+use crate::pulse::Rounds;
 use crate::report::{self, Fate};
 use crate::report_command::ReportCommand;
 use crate::retry::{self, Next};
@@ -58,34 +60,40 @@ pub struct Worker {
     pub patience: Patience,
     /// Gets a copy of each report.
     pub report_command: ReportCommand,
+    /// Counted, so that others see that it goes on.
+    pub rounds: Rounds,
 }
 
 impl Worker {
-    /// Works until `stop`; then lets the attempts in flight come to their end.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Works until `stop`, each attempt as `of` is when it begins; then lets those in flight come to their
+    /// end.
+    pub async fn run(of: Configured<Worker>, stop: CancellationToken) {
         let mut attempts = JoinSet::new();
-        let clock = self.store.clock().clone();
+        let first = of.borrow().clone();
+        let (store, rounds) = (first.store, first.rounds);
+        let clock = store.clock().clone();
         let mut forget = clock.every(FORGET_EVERY);
-        let mut sweep =
-            clock.every(self.patience.before_sweeping().clamp(SWEEP_EVERY.start, SWEEP_EVERY.end));
+        let pause = first.patience.before_sweeping().clamp(SWEEP_EVERY.start, SWEEP_EVERY.end);
+        let mut sweep = clock.every(pause);
         loop {
+            let worker = of.borrow().clone();
             // Asked for before we look, so that what comes in between is not missed.
-            let changed = self.store.spool_changed();
-            let wait = match self.hand_out(&mut attempts).await {
+            let changed = store.spool_changed();
+            let wait = match worker.hand_out(&mut attempts).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(%error, "the spool cannot be read");
                     WRITE_AGAIN
                 }
             };
+            rounds.count();
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = changed => tokio::time::sleep(GATHER).await,
                 Some(_) = attempts.join_next() => {}
                 () = clock.sleep(wait) => {}
-                _ = forget.tick() => self.forget().await,
+                _ = forget.tick() => worker.forget().await,
                 _ = sweep.tick() => {
-                    let worker = self.clone();
                     attempts.spawn(async move {
                         if let Err(error) = worker.sweep().await {
                             tracing::warn!(%error, "left-over drafts could not be swept");

@@ -23,12 +23,14 @@ use postbridge::caldav::names::Names;
 use postbridge::caldav::server::{Kind, Listener, Shared, serve};
 use postbridge::caldav::site::{Site, Zones};
 use postbridge::config::TimeZoneName;
+use postbridge::listen;
 use postbridge::login::{self, Logins};
 use postbridge::smtp;
 use postbridge::store::calendar::{Change, Place, Span, Spooled};
 use postbridge::store::{Room, Store};
 use postbridge::submission::{Envelope, MailParameters};
 use postbridge::tls;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 fn directory() -> PathBuf {
@@ -252,11 +254,16 @@ impl Front {
         let site = Site::new(store.clone(), logins, names, limits.clone(), zones, stop.clone());
         let shared = Arc::new(Shared::new(site, limits, &pair));
         let bind = |kind| {
-            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), kind).unwrap();
+            let listener =
+                Listener { socket: listen::bind(([127, 0, 0, 1], 0).into()).unwrap(), kind };
             (listener.socket.local_addr().unwrap(), listener)
         };
         let ((clear, first), (tls, second)) = (bind(Kind::Clear), bind(Kind::Tls));
-        let serving = tokio::spawn(serve(vec![first, second], Arc::clone(&shared), stop.clone()));
+        let serving = tokio::spawn(serve(
+            vec![first, second],
+            watch::Sender::new(Arc::clone(&shared)).subscribe(),
+            stop.clone(),
+        ));
         Front {
             store,
             shared,

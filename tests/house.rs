@@ -49,7 +49,7 @@ const PURE_FILES: [&str; 20] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     ("caldav", &["listen", "login", "store"]),
     ("clock", &[]),
     ("graph", &["clock"]),
@@ -62,9 +62,10 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("access", &["entra", "graph", "store"]),
     ("execute", &["access", "caldav::kept", "entra", "graph", "store"]),
     ("watch", &["execute", "graph::pace", "store"]),
-    ("worker", &["execute", "store", "graph::pace", "report_command"]),
+    ("pulse", &["store"]),
+    ("worker", &["execute", "store", "graph::pace", "pulse", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "store", "entra::hint", "graph::pace"]),
+    ("control", &["access", "store", "entra::hint", "graph::pace", "pulse"]),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",
@@ -79,6 +80,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "graph",
             "listen",
             "login",
+            "pulse",
             "report_command",
             "smtp",
             "store",
@@ -96,6 +98,8 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "config",
             "control",
             "entra",
+            "listen",
+            "pulse",
             "sandbox",
             "smtp",
             "store",

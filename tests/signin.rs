@@ -663,8 +663,7 @@ async fn send(socket: &PathBuf, octets: &[u8]) -> String {
 async fn a_request_is_answered_alike_through_the_socket_and_without_it() {
     let bench = Bench::start().await;
     let state = state(&bench.directory);
-    let control =
-        Control { store: bench.access.store().clone(), access: bench.access.clone(), pace: None };
+    let control = Control::new(bench.access.store().clone(), bench.access.clone());
     let listener = Listener::bind(&state).unwrap();
     let socket = state.join("control.sock");
     let mode = std::fs::metadata(&socket).unwrap().permissions();
@@ -711,8 +710,7 @@ async fn all_requests(bench: &Bench, line: &Line) {
 async fn a_request_that_is_too_long_or_unknown_does_no_harm() {
     let bench = Bench::start().await;
     let state = state(&bench.directory);
-    let control =
-        Control { store: bench.access.store().clone(), access: bench.access.clone(), pace: None };
+    let control = Control::new(bench.access.store().clone(), bench.access.clone());
     let daemon = tokio::spawn(Listener::bind(&state).unwrap().serve(control));
     let socket = state.join("control.sock");
     assert_eq!(send(&socket, &vec![b'x'; 200_000]).await, "");

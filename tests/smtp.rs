@@ -20,9 +20,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use postbridge::account::{Address, Profile};
+use postbridge::listen;
 use postbridge::login::Logins;
 use postbridge::smtp::limits::Limits;
 use postbridge::smtp::server::{Kind, Listener, Shared, serve};
@@ -64,7 +66,8 @@ impl Bridge {
         let logins = Logins::new(store.clone(), limits.logins());
         let shared = Arc::new(Shared::new(store.clone(), logins, limits, server, "localhost"));
         let bind = |kind, clear| {
-            let listener = Listener::bind(([127, 0, 0, 1], 0).into(), kind, clear).unwrap();
+            let socket = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+            let listener = Listener { socket, kind, clear_auth: clear };
             (listener.socket.local_addr().unwrap(), listener)
         };
         let (starttls, first) = bind(Kind::Starttls, false);
@@ -72,7 +75,11 @@ impl Bridge {
         let (clear, third) = bind(Kind::Starttls, true);
         let stop = CancellationToken::new();
         let listeners = vec![first, second, third];
-        let serving = runtime.spawn(serve(listeners, Arc::clone(&shared), stop.clone()));
+        let serving = runtime.spawn(serve(
+            listeners,
+            watch::Sender::new(Arc::clone(&shared)).subscribe(),
+            stop.clone(),
+        ));
         Bridge {
             store,
             shared,

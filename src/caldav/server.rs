@@ -2,8 +2,7 @@
 //!
 //! Nothing here must read or write HTTP but the one refusal of a connection that is one too many.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,12 +52,6 @@ impl Kind {
     }
 }
 
-impl Listener {
-    pub fn bind(address: SocketAddr, kind: Kind) -> io::Result<Listener> {
-        Ok(Listener { socket: listen::bind(address)?, kind })
-    }
-}
-
 /// What all connections share.
 pub struct Shared {
     pub(super) limits: Limits,
@@ -86,6 +80,12 @@ impl Shared {
         }
     }
 
+    /// Its connections still count, and its exchanges are waited for.
+    pub fn in_place_of(self, former: &Shared) -> Shared {
+        let places = self.places.in_place_of(&former.places);
+        Shared { places, exchanges: former.exchanges.clone(), ..self }
+    }
+
     /// Connections that are open now.
     pub fn connected(&self) -> usize {
         self.places.count()
@@ -106,15 +106,19 @@ impl Shared {
 }
 
 /// Serves until `stop`, then lets running exchanges end, for at most [`Limits::drain_seconds`]. When it
-/// returns no connection is left.
-pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: CancellationToken) {
+/// returns no connection is left. Each connection keeps what it found `shared` when it came.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    shared: watch::Receiver<Arc<Shared>>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let accepting = TaskTracker::new();
     for listener in listeners {
         accepting.spawn(accept(
             listener,
-            Arc::clone(&shared),
+            shared.clone(),
             stop.clone(),
             cut.clone(),
             connections.clone(),
@@ -123,6 +127,7 @@ pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: Cancella
     accepting.close();
     accepting.wait().await;
     connections.close();
+    let shared = Arc::clone(&shared.borrow());
     shared.exchanges.close();
     let ended = async {
         connections.wait().await;
@@ -138,7 +143,7 @@ pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: Cancella
 
 async fn accept(
     listener: Listener,
-    shared: Arc<Shared>,
+    shared: watch::Receiver<Arc<Shared>>,
     stop: CancellationToken,
     cut: CancellationToken,
     connections: TaskTracker,
@@ -146,11 +151,12 @@ async fn accept(
     let Listener { socket, kind } = listener;
     let Ok(port) = socket.local_addr().map(|address| address.port()) else { return };
     listen::accept(socket, stop.clone(), |stream, peer| {
+        let shared = Arc::clone(&shared.borrow());
         let Some(place) = shared.places.take(peer) else {
             tracing::debug!(%peer, "too many connections");
             return turn_away(stream, kind);
         };
-        let (shared, stop, cut) = (Arc::clone(&shared), stop.clone(), cut.clone());
+        let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             let _place = place;
             let accepted = Accepted { stream, peer, port, kind };

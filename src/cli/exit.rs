@@ -41,7 +41,7 @@ pub fn say(error: &anyhow::Error) -> ExitCode {
 }
 
 /// An error with its causes; a cause that is quoted already is not said again.
-fn sentence(error: &anyhow::Error) -> String {
+pub fn sentence(error: &anyhow::Error) -> String {
     error.chain().skip(1).fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod demo;
 mod demo_invite;
 pub mod exit;
+mod health;
 pub mod invites;
 pub mod line;
 mod logs;
@@ -58,6 +59,8 @@ pub enum Command {
     Queue(queue::Command),
     /// What became of a mail, step by step.
     Logs(logs::Args),
+    /// Ask the daemon whether it goes on: exit status 0 if so.
+    Health,
     /// Look at the invites that became events, and why.
     #[command(subcommand)]
     Invites(invites::Command),
@@ -70,12 +73,13 @@ pub async fn run(cli: Cli) -> ExitCode {
     let quiet = !matches!(cli.command, Command::Serve);
     start_log(if quiet { "warn" } else { "info" });
     let done = match cli.command {
-        Command::Serve => serve::run(configuration(cli.config, cli.state)).await,
+        Command::Serve => serve::run(serve::Source { file: cli.config, state: cli.state }).await,
         Command::Demo(args) => demo::run(args, cli.state).await,
         Command::Account(command) => {
             account::run(command, configuration(cli.config, cli.state)).await
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
+        Command::Health => health::run(configuration(cli.config, cli.state)).await,
         Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await

@@ -1,27 +1,116 @@
-//! `postbridge serve`: the bridge in the foreground, until SIGTERM or SIGINT.
+//! `postbridge serve`: the bridge in the foreground, until SIGTERM or SIGINT. SIGHUP takes the configuration
+//! up anew.
+//!
+//! What systemd hands in (sockets) is used, and what it wants to be told (sd_notify(3)) it is told: ready,
+//! reloading, stopping, and alive, as long as writer and worker prove to be.
 
-use crate::app;
-use crate::config::Config;
+use std::path::PathBuf;
+use std::time::Duration;
 
-pub async fn run(config: anyhow::Result<Config>) -> anyhow::Result<()> {
-    let config = config?;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::configuration;
+use crate::app::{self, Running};
+use crate::listen::Inherited;
+use crate::pulse::Pulse;
+
+/// What the configuration is read from, at the start and again.
+pub struct Source {
+    pub file: Option<PathBuf>,
+    /// Instead of the configured one.
+    pub state: Option<PathBuf>,
+}
+
+pub async fn run(source: Source) -> anyhow::Result<()> {
+    let config = configuration(source.file.clone(), source.state.clone())?;
     // No core file and no debugger of the same user: tokens are in this memory.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let stop = super::asked_to_stop()?;
+    tokio::pin!(stop);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut sockets = Inherited::from_env()?;
 
-    let running = app::start(&config).await?;
+    let mut running = app::start_on(&config, &mut sockets).await?;
     for (kind, address) in &running.listening {
         tracing::info!(%address, kind = kind.name(), "listening");
     }
     for (kind, address) in &running.calendars {
         tracing::info!(%address, kind = kind.name(), "listening");
     }
+    for address in sockets.left() {
+        tracing::warn!(
+            %address,
+            "systemd listens there, and the configuration does not: who connects waits in vain; \
+             change postbridge.socket or postbridge.toml"
+        );
+    }
     let accounts = running.control.store.accounts().await?;
     if accounts.is_empty() {
         tracing::info!("no account yet; add one with: postbridge account add ADDRESS");
     }
-    stop.await;
+    tell(&[NotifyState::Ready]);
+    let fed = running.control.pulse.clone().zip(sd_notify::watchdog_enabled());
+    let feeding = fed.map(|(pulse, period)| tokio::spawn(feed(pulse, period)));
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(()) = hangup.recv() => {
+                reload(&mut running, &source).await;
+                tell(&[NotifyState::Ready]);
+            }
+        }
+    }
     tracing::info!("stopping");
+    tell(&[NotifyState::Stopping]);
     running.stop().await;
+    if let Some(feeding) = feeding {
+        feeding.abort();
+    }
     Ok(())
+}
+
+/// Whoever asked is told in the log; a configuration that cannot be used changes nothing.
+async fn reload(running: &mut Running, source: &Source) {
+    if let Ok(since) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, since]);
+    }
+    let config = match configuration(source.file.clone(), source.state.clone()) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(error = %super::exit::sentence(&error), "not reloaded");
+            return;
+        }
+    };
+    match running.reload(config).await {
+        Ok(fixed) if fixed.is_empty() => tracing::info!("reloaded"),
+        Ok(fixed) => {
+            let keys = fixed.join(", ");
+            tracing::warn!(keys, "reloaded, but for these keys, which need a restart");
+        }
+        Err(error) => tracing::error!(%error, "not reloaded"),
+    }
+}
+
+/// Nobody listens where it was not systemd that started us.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// Tells systemd that we are alive, for as long as that is so: three times in a period, as it may be slow.
+async fn feed(pulse: Pulse, period: Duration) {
+    let mut ticks = tokio::time::interval(period / 3);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match pulse.beat(period).await {
+            Err(unwell) if unwell.is_stuck() => {
+                tracing::error!(%unwell, "the watchdog is not told that all is well");
+            }
+            // A full disk is not mended by a restart.
+            Ok(()) | Err(_) => tell(&[NotifyState::Watchdog]),
+        }
+    }
 }

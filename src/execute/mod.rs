@@ -84,21 +84,20 @@ pub struct Refused {
 }
 
 impl Executor {
-    pub fn new(
-        store: Store,
-        access: Access,
-        graph: Graph,
-        invites: HashMap<String, Invites>,
-        patience: Patience,
-    ) -> Executor {
+    pub fn new(store: Store, access: Access, graph: Graph) -> Executor {
         Executor {
             store,
             access,
             graph,
-            invites: Arc::new(invites),
-            patience,
+            invites: Arc::default(),
+            patience: Patience::default(),
             uploads: Default::default(),
         }
+    }
+
+    /// The same, as the configuration says: what it says of accounts, by login.
+    pub fn configured(&self, invites: HashMap<String, Invites>, patience: Patience) -> Executor {
+        Executor { invites: Arc::new(invites), patience, ..self.clone() }
     }
 
     /// What holds for this account's invites.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,7 +63,7 @@ pub struct Pace {
     clock: Clock,
     limits: Limits,
     /// What the configuration allows an account, by login.
-    mails_per_minute: Arc<HashMap<String, NonZeroU32>>,
+    mails_per_minute: Arc<RwLock<HashMap<String, NonZeroU32>>>,
     mailboxes: Arc<Mutex<HashMap<AccountId, Mailbox>>>,
 }
 
@@ -153,8 +153,13 @@ impl Pace {
         limits: Limits,
         mails_per_minute: HashMap<String, NonZeroU32>,
     ) -> Pace {
-        let mails_per_minute = Arc::new(mails_per_minute);
+        let mails_per_minute = Arc::new(RwLock::new(mails_per_minute));
         Pace { clock, limits, mails_per_minute, mailboxes: Arc::default() }
+    }
+
+    /// Takes the place of what was allowed before.
+    pub fn set_mails_per_minute(&self, mails_per_minute: HashMap<String, NonZeroU32>) {
+        *self.mails_per_minute.write().unwrap_or_else(PoisonError::into_inner) = mails_per_minute;
     }
 
     /// As many slots as there are mails that may be begun now, at most `most`; none while the mailbox is
@@ -252,7 +257,8 @@ impl Pace {
     }
 
     fn per_minute(&self, account: &Account) -> Option<u64> {
-        self.mails_per_minute.get(&account.address.key()).map(|n| n.get().into())
+        let allowed = self.mails_per_minute.read().unwrap_or_else(PoisonError::into_inner);
+        allowed.get(&account.address.key()).map(|n| n.get().into())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Mailbox>> {

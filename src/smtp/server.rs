@@ -3,13 +3,13 @@
 //! What stalls or panics in one connection touches no other. Nothing here must read or write SMTP but the
 //! one refusal of a connection that is one too many.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,12 +43,6 @@ impl Kind {
             Kind::Starttls => "STARTTLS",
             Kind::ImplicitTls => "TLS",
         }
-    }
-}
-
-impl Listener {
-    pub fn bind(address: SocketAddr, kind: Kind, clear_auth: bool) -> io::Result<Listener> {
-        Ok(Listener { socket: listen::bind(address)?, kind, clear_auth })
     }
 }
 
@@ -92,6 +86,11 @@ impl Shared {
         Shared { wait, ..self }
     }
 
+    /// Its connections still count.
+    pub fn in_place_of(self, former: &Shared) -> Shared {
+        Shared { places: self.places.in_place_of(&former.places), ..self }
+    }
+
     pub(super) fn wait(&self) -> Duration {
         self.wait
     }
@@ -123,15 +122,20 @@ impl Shared {
 }
 
 /// Serves until `stop`, then lets running transactions end, for at most
-/// [`Limits::drain_seconds`]. When it returns no connection is left.
-pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: CancellationToken) {
+/// [`Limits::drain_seconds`]. When it returns no connection is left. Each connection keeps what it found
+/// `shared` when it came.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    shared: watch::Receiver<Arc<Shared>>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let accepting = TaskTracker::new();
     for listener in listeners {
         accepting.spawn(accept(
             listener,
-            Arc::clone(&shared),
+            shared.clone(),
             stop.clone(),
             cut.clone(),
             connections.clone(),
@@ -140,7 +144,7 @@ pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: Cancella
     accepting.close();
     accepting.wait().await;
     connections.close();
-    let drain = Duration::from_secs(shared.limits.drain_seconds);
+    let drain = Duration::from_secs(shared.borrow().limits.drain_seconds);
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections are cut off");
         cut.cancel();
@@ -150,7 +154,7 @@ pub async fn serve(listeners: Vec<Listener>, shared: Arc<Shared>, stop: Cancella
 
 async fn accept(
     listener: Listener,
-    shared: Arc<Shared>,
+    shared: watch::Receiver<Arc<Shared>>,
     stop: CancellationToken,
     cut: CancellationToken,
     connections: TaskTracker,
@@ -158,13 +162,14 @@ async fn accept(
     let Listener { socket, kind, clear_auth } = listener;
     let stopped = stop.clone();
     listen::accept(socket, stopped, |stream, peer| {
+        let shared = Arc::clone(&shared.borrow());
         let Some(place) = shared.places.take(peer) else {
             tracing::debug!(%peer, "too many connections");
             return turn_away(stream, kind);
         };
         let implicit = kind == Kind::ImplicitTls;
         let clear_auth = clear_auth && peer.is_loopback();
-        let (shared, stop, cut) = (Arc::clone(&shared), stop.clone(), cut.clone());
+        let (stop, cut) = (stop.clone(), cut.clone());
         connections.spawn(async move {
             let _place = place;
             tokio::select! {

@@ -195,9 +195,20 @@ impl Store {
         self.inner.writer.write(change).await
     }
 
+    /// Changes nothing: returns when the writer has come by.
+    pub async fn touch(&self) -> Result<(), StoreError> {
+        self.write(|_| Box::pin(async { Ok(()) })).await
+    }
+
     /// A connection to read with. It sees what was committed, nothing else.
     pub async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         Ok(self.inner.readers.acquire().await?)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.directory).finish()
     }
 }
 

@@ -21,6 +21,7 @@ use postbridge::execute::Executor;
 use postbridge::graph::Graph;
 use postbridge::graph::pace::{Limits, Pace};
 use postbridge::plan;
+use postbridge::pulse::Rounds;
 use postbridge::report_command::ReportCommand;
 use postbridge::sandbox::journal::Entry as Asked;
 use postbridge::sandbox::script::{Rule, Script};
@@ -31,6 +32,7 @@ use postbridge::submission::{Envelope, MailParameters};
 use postbridge::worker::Worker;
 use sqlx::Row;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, add_account_of, configuration, private_directory};
@@ -123,7 +125,7 @@ impl Place {
             }
         };
         let access = Access::open(store.clone(), self.settings(), None).await.unwrap();
-        Control { store, access, pace: None }
+        Control::new(store, access)
     }
 
     pub fn start(&self, own: &Own) -> Bridge {
@@ -140,17 +142,17 @@ impl Place {
             control.pace = Some(pace.clone());
             let (store, access) = (control.store.clone(), control.access.clone());
             let graph = Graph::new(&self.sandbox.url(), clock).unwrap();
-            let executor =
-                Executor::new(store.clone(), access, graph, HashMap::new(), own.patience);
+            let executor = Executor::new(store.clone(), access, graph);
             let worker = Worker {
                 store: store.clone(),
-                executor,
+                executor: executor.configured(HashMap::new(), own.patience),
                 pace: pace.clone(),
                 patience: own.patience,
                 report_command: ReportCommand::new(&[]),
+                rounds: Rounds::new(),
             };
             worker.report_held().await.unwrap();
-            tokio::spawn(worker.run(stop));
+            tokio::spawn(Worker::run(watch::Sender::new(worker).subscribe(), stop));
             control
         });
         Bridge { runtime, store: control.store.clone(), pace, control, running: None }
