@@ -41,6 +41,7 @@ pub struct Config {
     pub spool: Spool,
     pub doubt: Doubt,
     pub report: Report,
+    pub log: Log,
     /// Settings of single accounts, by address.
     pub account: BTreeMap<Address, AccountSettings>,
 }
@@ -214,6 +215,50 @@ impl Doubt {
 pub struct Report {
     /// Program and arguments; it gets a copy of each report on its standard input.
     pub command: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// How much is told. The environment's `RUST_LOG` has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    /// A line for each change of state.
+    #[default]
+    Info,
+    /// Addresses of people too.
+    Debug,
+}
+
+impl LogLevel {
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal's own fields where standard error is the journal, else text.
+    #[default]
+    Auto,
+    Text,
+    /// One object in each line.
+    Json,
 }
 
 /// `[account."address"]`
@@ -427,6 +472,7 @@ impl Config {
             ("state_dir", self.state_dir == to.state_dir),
             ("entra", self.entra == to.entra),
             ("spool", self.spool == to.spool),
+            ("log", self.log == to.log),
             ("smtp.starttls", self.smtp.starttls == to.smtp.starttls),
             ("smtp.implicit_tls", self.smtp.implicit_tls == to.smtp.implicit_tls),
             ("smtp.clear", self.smtp.clear == to.smtp.clear),
@@ -441,6 +487,7 @@ impl Config {
     /// Puts those back to what they were in `former`.
     pub fn keep_fixed_of(&mut self, former: Config) {
         (self.state_dir, self.entra, self.spool) = (former.state_dir, former.entra, former.spool);
+        self.log = former.log;
         self.smtp.starttls = former.smtp.starttls;
         self.smtp.implicit_tls = former.smtp.implicit_tls;
         self.smtp.clear = former.smtp.clear;

@@ -353,6 +353,39 @@ fn no_secret_and_nothing_of_a_mail_is_in_the_most_talkative_log() {
     }
 }
 
+#[test]
+fn each_change_of_state_is_a_line_with_the_id_and_names_nobody() {
+    let site = Site::new();
+    site.write_configuration(&format!("{}[log]\nformat = \"json\"\n", site.configuration()));
+    let refuse = r#"{"faults": [{"route": "/v1.0/me/messages/*/send", "nth": [2], "do":
+        {"answer": {"status": 403, "code": "ErrorSendAsDenied"}}}]}"#;
+    site.sandbox.world().faults.set(serde_json::from_str(refuse).unwrap());
+    let mut daemon = site.serve();
+    let mut client = Client::connect(daemon.address, &site.password).unwrap();
+    let sent = client.submit(&Mail::new("sent", &[COLLEAGUE], &[], 10)).unwrap().to_string();
+    site.work_off(&mut daemon);
+    let failed = client.submit(&Mail::new("failed", &[COLLEAGUE], &[], 10)).unwrap().to_string();
+    site.work_off(&mut daemon);
+    site.sandbox.world().identity.revoke(None, false);
+    client.submit(&Mail::new("waits", &[COLLEAGUE], &[], 10)).unwrap();
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while !daemon.log().contains("the account needs a sign-in") {
+        assert!(std::time::Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    daemon.terminate();
+    daemon.ended();
+    let log = daemon.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |id: &str, message: &str| {
+        lines.iter().filter(|line| line["entry"] == id && line["message"] == message).count()
+    };
+    assert_eq!((of(&sent, "mail accepted"), of(&sent, "sent")), (1, 1), "{log}");
+    assert_eq!((of(&failed, "mail accepted"), of(&failed, "failed")), (1, 1), "{log}");
+    assert!(!log.contains('@'), "{log}");
+}
+
 /// Every access and refresh token that the sandbox knows.
 fn tokens(site: &Site) -> Vec<String> {
     let grants = format!("{:?}", *site.sandbox.world().identity.grants());

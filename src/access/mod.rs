@@ -304,10 +304,7 @@ impl Access {
         let account = inner.store.account(id).await?;
         let account =
             account.ok_or_else(|| needs_sign_in("The account was removed.".to_owned()))?;
-        let never = || {
-            let address = &account.address;
-            needs_sign_in(format!("It never signed in. Run: postbridge account signin {address}"))
-        };
+        let never = || needs_sign_in("It never signed in.".to_owned());
         match &account.standing {
             Standing::Ready => {}
             Standing::New => return Err(never()),
@@ -325,9 +322,8 @@ impl Access {
             Ok(answer) => answer,
             Err(Failure::Later { after, why }) => return Err(AccessError::Later { after, why }),
             Err(Failure::NeedsSignIn { why, .. } | Failure::Refused { why }) => {
-                let why = format!("{why} Command: postbridge account signin {}", account.address);
+                tracing::warn!(account = %id, %why, "the account needs a sign-in");
                 inner.store.token_was_refused(id, generation, &why).await?;
-                tracing::warn!(account = %account.address, %why, "the account needs a sign-in");
                 return Err(needs_sign_in(why));
             }
         };
@@ -342,7 +338,7 @@ impl Access {
                 return Err(later("the account was changed meanwhile".to_owned()));
             }
         }
-        tracing::debug!(account = %account.address, generation, "access token renewed");
+        tracing::debug!(account = %id, address = %account.address, generation, "access token renewed");
         Ok(grant)
     }
 

@@ -248,7 +248,7 @@ impl Access {
             state.conversations += 1;
             state.hold(grant.access, grant.lifetime, asked);
         }
-        tracing::info!(account = %account.address, profile = profile.name(), "signed in");
+        tracing::info!(account = %account.id, profile = profile.name(), "signed in");
         // Mail may have waited for this.
         inner.store.wake_worker();
         inner.store.account(id).await?.ok_or(SignInError::NoSuchAccount)

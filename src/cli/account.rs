@@ -266,6 +266,9 @@ fn list(accounts: &[Account], json: bool) -> anyhow::Result<()> {
             Standing::NeedsSignIn(why) => format!("needs sign-in: {why}"),
         };
         writeln!(out, "{}  {}  {state}", account.address, account.profile.name())?;
+        if account.standing != Standing::Ready {
+            writeln!(out, "    postbridge account signin {}", account.address)?;
+        }
         let aliases: Vec<_> = account.aliases.iter().map(Address::as_str).collect();
         if !aliases.is_empty() {
             writeln!(out, "    sends as: {}", aliases.join(", "))?;

@@ -7,6 +7,7 @@ pub mod exit;
 mod health;
 pub mod invites;
 pub mod line;
+mod log;
 mod logs;
 pub mod queue;
 mod queue_words;
@@ -15,17 +16,13 @@ pub mod sandbox;
 pub mod serve;
 pub mod submit;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::prelude::*;
 
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 
 /// SMTP submission in, Microsoft Graph out: lets programs that speak only SMTP send through
 /// Microsoft 365.
@@ -70,8 +67,10 @@ pub enum Command {
 
 /// Runs a command; what went wrong goes to standard error, once.
 pub async fn run(cli: Cli) -> ExitCode {
-    let quiet = !matches!(cli.command, Command::Serve);
-    start_log(if quiet { "warn" } else { "info" });
+    // The daemon's own is as its configuration says.
+    if !matches!(cli.command, Command::Serve) {
+        log::start("warn", LogFormat::Text);
+    }
     let done = match cli.command {
         Command::Serve => serve::run(serve::Source { file: cli.config, state: cli.state }).await,
         Command::Demo(args) => demo::run(args, cli.state).await,
@@ -110,20 +109,4 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// To standard error; `RUST_LOG` says how much of ours is told.
-fn start_log(level: &str) {
-    let ours = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,postbridge={level}")));
-    let log = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // What libraries below us tell at debug and trace is theirs to change, and octets of a mail or a
-    // token could be in it: whatever `RUST_LOG` asks for, there is never more than their warnings.
-    let ceiling = Targets::new()
-        .with_target("postbridge", LevelFilter::TRACE)
-        .with_default(LevelFilter::WARN);
-    let _ = tracing_subscriber::registry().with(log.with_filter(ceiling)).with(ours).try_init();
 }

@@ -24,6 +24,7 @@ pub struct Source {
 
 pub async fn run(source: Source) -> anyhow::Result<()> {
     let config = configuration(source.file.clone(), source.state.clone())?;
+    super::log::start(config.log.level.name(), config.log.format);
     // No core file and no debugger of the same user: tokens are in this memory.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let stop = super::asked_to_stop()?;

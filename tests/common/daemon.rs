@@ -381,8 +381,9 @@ impl Daemon {
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if line.contains("listening")
-                    && let Some((_, rest)) = line.split_once("address=")
-                    && let Some(address) = rest.split_whitespace().next()
+                    && let Some((_, rest)) =
+                        line.split_once("address=").or_else(|| line.split_once("address\":\""))
+                    && let Some(address) = rest.split([' ', '"']).next()
                 {
                     let _ = found.send(address.parse().unwrap());
                 }
