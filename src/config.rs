@@ -253,7 +253,7 @@ impl LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// The journal's own fields where standard error is the journal, else text.
+    /// Text; for the journal with its priorities and without the time.
     #[default]
     Auto,
     Text,
