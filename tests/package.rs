@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use container::Container;
+use container::{Container, with_a_browser};
 use postbridge::config::Config;
 
 const EXPOSURE_MAX: f64 = 1.5;
@@ -137,10 +137,7 @@ fn start(c: &Container) -> String {
     assert_ne!(c.run("test -e /var/lib/private/postbridge/kek").0, 0);
     assert_eq!(c.ok("stat -L -c %a /var/lib/private/postbridge").trim(), "700");
 
-    c.ok("mkfifo /root/asked; \
-          (postbridge account add adele.vance@contoso.example --no-browser >/root/login 2>/root/asked &) ; \
-          url=$(grep -m1 '^http' /root/asked); curl -sSL --retry 20 --retry-connrefused \"$url\" >/root/browser; \
-          for i in $(seq 100); do postbridge account list | grep -q '  ready' && exit 0; sleep 0.1; done; exit 1");
+    c.ok(&with_a_browser("postbridge account add adele.vance@contoso.example --no-browser"));
     let login = c.ok("cat /root/login");
     login.lines().nth(1).expect(&login).to_owned()
 }

@@ -73,11 +73,15 @@ impl Container {
 
     /// Runs a line in a shell; its status, and what it printed.
     pub fn run(&self, line: &str) -> (i32, String) {
+        self.run_in("sh", line)
+    }
+
+    fn run_in(&self, shell: &str, line: &str) -> (i32, String) {
         let ran = Command::new("nsenter")
             .args(["--target", &self.init, "--mount", "--uts", "--ipc", "--net", "--pid", "--root"])
             .args(["--wdns=/root", "--", "/usr/bin/env", "-i", "HOME=/root", "LC_ALL=C.UTF-8"])
             .args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
-            .args(["timeout", "100", "sh", "-c", line])
+            .args(["timeout", "100", shell, "-c", line])
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -90,7 +94,16 @@ impl Container {
 
     /// The same, where it must succeed.
     pub fn ok(&self, line: &str) -> String {
-        let (status, said) = self.run(line);
+        self.ok_in("sh", line)
+    }
+
+    /// The same, in the shell that people type into.
+    pub fn bash(&self, line: &str) -> String {
+        self.ok_in("bash", line)
+    }
+
+    fn ok_in(&self, shell: &str, line: &str) -> String {
+        let (status, said) = self.run_in(shell, line);
         let log = || self.run("journalctl --no-pager -n 60 -o short-monotonic").1;
         assert_eq!(status, 0, "{line}\n{said}\n--- journal ---\n{}", log());
         said
@@ -114,4 +127,14 @@ impl Drop for Container {
         let _ = Command::new("kill").args(["-KILL", &self.init]).status();
         let _ = self.nspawn.wait();
     }
+}
+
+/// A sign-in with the person at the browser: what it prints at last is in `/root/login`.
+pub fn with_a_browser(command: &str) -> String {
+    format!(
+        "({command} >/root/login 2>/root/asked &); \
+         until grep -q '^http' /root/asked; do sleep 0.1; done; \
+         curl -sSL $(grep -m1 '^http' /root/asked) >/root/browser; \
+         until postbridge account list | grep -q '  ready'; do sleep 0.1; done"
+    )
 }
