@@ -31,7 +31,6 @@ use crate::control::{self, Control};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
-use crate::graph::Graph;
 use crate::graph::pace::{Limits, Pace};
 use crate::listen::Inherited;
 use crate::login::Logins;
@@ -177,7 +176,7 @@ async fn bring_up(
     clock: Clock,
     sockets: &mut Inherited,
 ) -> Result<Running, StartError> {
-    let settings = preconditions(config)?;
+    preconditions(config)?;
     let listeners = listen(config, sockets)?;
     let calendars = listen_for_calendars(config, sockets)?;
     let listening = listeners
@@ -192,11 +191,8 @@ async fn bring_up(
     let mut control = open_at(config, clock).await?;
     let store = control.store.clone();
     let clock = store.clock().clone();
-    let graph = Graph::new(&settings.graph(), clock.clone())
-        .map_err(|error| StartError::Access(error.into()))?;
-    let access = control.access.clone();
     let base = Base {
-        executor: Executor::new(store.clone(), access, graph),
+        executor: Executor::new(store.clone(), control.access.clone()),
         pace: Pace::new(clock, Limits::default(), mails_per_minute(config)),
         rounds: Rounds::new(),
         stop: CancellationToken::new(),

@@ -5,6 +5,7 @@
 //! itself and calls the same [`handle`]; see `cli::line`. Nothing here may log a request or a reply:
 //! both can hold secrets, and this is the one place where a [`Secret`] is put into words.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,9 @@ use zeroize::Zeroizing;
 use crate::access::{Access, Begun, Polled, SignInError, Way};
 use crate::account::{Account, Address, Profile, Standing};
 use crate::entra::hint;
-use crate::graph::pace::Pace;
+use crate::execute::Executor;
+use crate::finding::{Finding, Inquiry};
+use crate::graph::pace::{Limits, Pace};
 use crate::invite::Invite;
 use crate::pulse::{self, Pulse};
 use crate::secret::Secret;
@@ -102,6 +105,15 @@ pub enum Request {
     },
     /// Whether writer and worker go on.
     Health {},
+    /// Asks the mailbox what the documentation leaves open; the answers are kept.
+    Inquire {
+        address: Address,
+        inquiry: Inquiry,
+    },
+    /// What it answered before.
+    Findings {
+        address: Address,
+    },
     /// Makes all that waits due now.
     Flush {},
     /// The invites of one account, or of all; newest first.
@@ -170,6 +182,9 @@ pub enum Reply {
     },
     /// Refused, in words, if they do not.
     Healthy {},
+    Findings {
+        findings: Vec<(Finding, Timestamp)>,
+    },
     Flushed {
         entries: u64,
     },
@@ -249,6 +264,27 @@ impl Control {
             });
         }
         Ok(waiting)
+    }
+
+    async fn inquire(&self, account: &Arc<Account>, inquiry: Inquiry) -> Result<(), Refusal> {
+        let needed = match inquiry {
+            Inquiry::Mail | Inquiry::Size => "Mail.ReadWrite",
+            Inquiry::Event => "Calendars.ReadWrite",
+        };
+        if !account.has(needed) {
+            return Err(Refusal(format!("{} has not granted {needed}.", account.address)));
+        }
+        let clock = self.store.clock().clone();
+        let own = || Pace::new(clock, Limits::default(), HashMap::new());
+        let pace = self.pace.clone().unwrap_or_else(own);
+        let Some(slot) = pace.slots(account, 1).pop() else {
+            return Err(Refusal("The mailbox is busy or throttled; try again later.".to_owned()));
+        };
+        let executor = Executor::new(self.store.clone(), self.access.clone());
+        match executor.inquire(account, &slot, inquiry).await {
+            Ok(findings) => Ok(self.store.keep_findings(account.id, findings).await?),
+            Err(ended) => Err(Refusal(ended.in_words())),
+        }
     }
 
     async fn shown(&self, entry: Entry) -> Result<Reply, Refusal> {
@@ -353,6 +389,15 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
             },
             None => return Err(Refusal("No daemon runs.".to_owned())),
         },
+        Request::Inquire { address, inquiry } => {
+            let account = find(store, &address).await?;
+            control.inquire(&account, inquiry).await?;
+            Reply::Findings { findings: store.findings(account.id).await? }
+        }
+        Request::Findings { address } => {
+            let account = find(store, &address).await?;
+            Reply::Findings { findings: store.findings(account.id).await? }
+        }
         Request::Flush {} => Reply::Flushed { entries: store.flush().await? },
         Request::Invites { address, most } => {
             let mut invites = Vec::new();

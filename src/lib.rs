@@ -23,7 +23,7 @@
 //!         └──────► store ◄──┴─────────┴────────┘
 //!
 //!      account  submission  mime  ical  itip  recurrence  invite
-//!      plan  doubt  report  retry  secret                                   pure
+//!      plan  doubt  report  retry  secret  finding                          pure
 //!
 //!      clock: the time, handed in: store and graph name it, and whoever has the store asks it
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
@@ -126,6 +126,7 @@ pub mod control;
 pub mod doubt;
 pub mod entra;
 pub mod execute;
+pub mod finding;
 pub mod graph;
 pub mod ical;
 pub mod invite;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// They only compute, and name only each other.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "account",
     "submission",
     "mime",
@@ -18,6 +18,7 @@ const PURE: [&str; 12] = [
     "recurrence",
     "invite",
     "doubt",
+    "finding",
     "plan",
     "report",
     "retry",
@@ -65,7 +66,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("pulse", &["store"]),
     ("worker", &["execute", "store", "graph::pace", "pulse", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "store", "entra::hint", "graph::pace", "pulse"]),
+    ("control", &["access", "execute", "store", "entra::hint", "graph::pace", "pulse"]),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",

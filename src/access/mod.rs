@@ -201,6 +201,11 @@ impl Access {
         &self.inner.store
     }
 
+    /// Without a pace of its own.
+    pub fn graph(&self) -> &Graph {
+        &self.inner.graph
+    }
+
     /// An access token that is good now, renewed when it is past 80 % of its life.
     pub async fn access_token(&self, account: AccountId) -> Result<AccessToken, AccessError> {
         self.token(account, None).await

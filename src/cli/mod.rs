@@ -13,6 +13,7 @@ pub mod queue;
 mod queue_words;
 mod redirect;
 pub mod sandbox;
+mod selftest;
 pub mod serve;
 pub mod submit;
 
@@ -61,6 +62,9 @@ pub enum Command {
     /// Look at the invites that became events, and why.
     #[command(subcommand)]
     Invites(invites::Command),
+    /// Ask a mailbox what Microsoft's documentation leaves open, with its owner's consent.
+    #[command(name = "selftest")]
+    SelfTest(selftest::Args),
     /// Run a stand-in for Microsoft 365.
     Sandbox(sandbox::Args),
 }
@@ -78,6 +82,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             account::run(command, configuration(cli.config, cli.state)).await
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
+        Command::SelfTest(args) => selftest::run(args, configuration(cli.config, cli.state)).await,
         Command::Health => health::run(configuration(cli.config, cli.state)).await,
         Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {

@@ -5,6 +5,7 @@
 
 mod calendars;
 mod converge;
+mod inquire;
 mod invite;
 mod large;
 mod mirror;
@@ -71,6 +72,20 @@ pub enum Ended {
     InDoubt { at: jiff::Timestamp, note: String },
 }
 
+impl Ended {
+    /// Why it ended so; nothing where it was sent.
+    pub fn in_words(self) -> String {
+        match self {
+            Ended::Sent => String::new(),
+            Ended::Failed(refused) => refused.why,
+            Ended::Later { note, .. }
+            | Ended::AccountWaits { note }
+            | Ended::Unknown { note }
+            | Ended::InDoubt { note, .. } => note,
+        }
+    }
+}
+
 /// Why a mail will never go, for the report to its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -84,11 +99,11 @@ pub struct Refused {
 }
 
 impl Executor {
-    pub fn new(store: Store, access: Access, graph: Graph) -> Executor {
+    pub fn new(store: Store, access: Access) -> Executor {
         Executor {
+            graph: access.graph().clone(),
             store,
             access,
-            graph,
             invites: Arc::default(),
             patience: Patience::default(),
             uploads: Default::default(),

@@ -131,6 +131,18 @@ pub struct MessageAttachment {
 }
 
 impl MessageAttachment {
+    /// A small one of plain text.
+    pub fn text(name: &str, text: &str) -> MessageAttachment {
+        MessageAttachment {
+            odata_type: "#microsoft.graph.fileAttachment",
+            name: name.to_owned(),
+            content_type: "text/plain".to_owned(),
+            is_inline: false,
+            content_id: None,
+            content_bytes: STANDARD.encode(text),
+        }
+    }
+
     /// `octets`: of the file, decoded.
     pub fn new(attachment: &Attachment, octets: &[u8]) -> MessageAttachment {
         MessageAttachment {
@@ -250,6 +262,11 @@ impl Found {
     /// Whether it was sent, or is on its way.
     pub fn is_sent(&self) -> bool {
         self.standing() >= Standing::Submitted
+    }
+
+    /// Whether its flags call it unsent; `None` where they are not shown.
+    pub fn flags_say_unsent(&self) -> Option<bool> {
+        self.flags().map(|flags| flags & UNSENT != 0 && flags & SUBMITTED == 0)
     }
 
     /// `None` where Graph does not say, or says what cannot be read.

@@ -55,6 +55,36 @@ pub struct EventBody {
 }
 
 impl EventBody {
+    /// Nobody is invited, reminded or kept from anything.
+    pub fn plain(subject: &str, start: jiff::Timestamp, end: jiff::Timestamp) -> EventBody {
+        let at = |at: jiff::Timestamp| DateTimeTimeZone {
+            date_time: at.strftime("%Y-%m-%dT%H:%M:%S").to_string(),
+            time_zone: "UTC".to_owned(),
+        };
+        EventBody {
+            subject: subject.to_owned(),
+            body: ItemBody { content_type: ContentType::Text, content: String::new() },
+            start: at(start),
+            end: at(end),
+            is_all_day: false,
+            location: Location::default(),
+            attendees: None,
+            recurrence: None,
+            is_reminder_on: false,
+            reminder_minutes_before_start: None,
+            show_as: ShowAs::Free,
+            sensitivity: Sensitivity::Normal,
+            importance: Importance::Normal,
+            categories: Vec::new(),
+            response_requested: false,
+            allow_new_time_proposals: None,
+            is_online_meeting: None,
+            online_meeting_provider: None,
+            transaction_id: None,
+            single_value_extended_properties: None,
+        }
+    }
+
     #[must_use]
     pub fn with_attendees(mut self, attendees: Vec<Attendee>) -> EventBody {
         self.attendees = Some(attendees);

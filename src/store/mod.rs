@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod calendar;
 pub mod calendars;
 mod entry_id;
+pub mod findings;
 pub mod history;
 mod incoming;
 pub mod invites;

@@ -18,7 +18,6 @@ use postbridge::control::Control;
 use postbridge::doubt::Patience;
 use postbridge::entra::{Cloud, Settings};
 use postbridge::execute::Executor;
-use postbridge::graph::Graph;
 use postbridge::graph::pace::{Limits, Pace};
 use postbridge::plan;
 use postbridge::pulse::Rounds;
@@ -141,8 +140,7 @@ impl Place {
             let mut control = self.control().await;
             control.pace = Some(pace.clone());
             let (store, access) = (control.store.clone(), control.access.clone());
-            let graph = Graph::new(&self.sandbox.url(), clock).unwrap();
-            let executor = Executor::new(store.clone(), access, graph);
+            let executor = Executor::new(store.clone(), access);
             let worker = Worker {
                 store: store.clone(),
                 executor: executor.configured(HashMap::new(), own.patience),
