@@ -99,6 +99,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "sandbox",
             "smtp",
             "store",
+            "tls",
         ],
     ),
     ("sandbox", &[]),
