@@ -343,13 +343,17 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the file, or the first of the usual ones that exists; the defaults if none does.
-    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-        let found = match path {
+    /// The file that is meant: this one, or the first of the usual ones that exists.
+    pub fn find(path: Option<&Path>) -> Option<PathBuf> {
+        match path {
             Some(path) => Some(path.to_owned()),
             None => usual_places().into_iter().find(|path| path.exists()),
-        };
-        let Some(path) = found else { return Ok(Config::default()) };
+        }
+    }
+
+    /// Reads the file that [`Config::find`] finds; the defaults if there is none.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let Some(path) = Config::find(path) else { return Ok(Config::default()) };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             let message = format!("it cannot be read: {error}");
             let remedy = Some("give the path of a readable file with --config".into());
@@ -528,7 +532,7 @@ impl Bad {
 }
 
 /// systemd's directory, the user's, the machine's.
-fn usual_places() -> Vec<PathBuf> {
+pub fn usual_places() -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     [
         variable("CONFIGURATION_DIRECTORY"),

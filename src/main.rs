@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // One TLS provider for the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = Cli::parse();
+    let sendmail = cli::sendmail::called(std::env::args_os());
+    let cli = if sendmail.is_some() { None } else { Some(Cli::parse()) };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -18,7 +19,12 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::exit::FAILED);
         }
     };
-    let code = runtime.block_on(cli::run(cli));
+    let code = runtime.block_on(async {
+        match cli {
+            Some(cli) => cli::run(cli).await,
+            None => cli::sendmail::run(sendmail.unwrap_or_default()).await,
+        }
+    });
     // What still runs after the drain is not waited for.
     runtime.shutdown_background();
     code

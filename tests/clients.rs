@@ -30,6 +30,8 @@ mod program;
 mod python;
 #[path = "clients/s_nail.rs"]
 mod s_nail;
+#[path = "clients/sendmail.rs"]
+mod sendmail;
 #[path = "clients/swaks.rs"]
 mod swaks;
 

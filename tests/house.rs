@@ -104,6 +104,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "sandbox",
             "smtp",
             "store",
+            "tls",
         ],
     ),
     ("sandbox", &[]),

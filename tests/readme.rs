@@ -180,7 +180,7 @@ fn the_first_mail_is_as_near_as_the_readme_says() {
         } else {
             command.clone()
         };
-        container.bash(&line);
+        container.ok(&line);
         if command.contains("apt install") {
             container.ok(
                 "systemd-run --unit=sandbox postbridge --state /root/sandbox sandbox --automatic",

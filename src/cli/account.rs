@@ -27,6 +27,9 @@ const SIGN_IN_TIME: Duration = Duration::from_secs(600);
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add a mailbox, sign in to Microsoft, and print its local password once.
+    #[command(
+        after_help = "Example: postbridge account add adele.vance@contoso.example --profile mail"
+    )]
     Add {
         /// The mailbox's address; also the user name for mail clients.
         address: Address,
@@ -41,7 +44,11 @@ pub enum Command {
     },
     /// Sign in to Microsoft, for the first time or again.
     #[command(name = "signin")]
+    #[command(
+        after_help = "Example: postbridge account signin adele.vance@contoso.example --no-browser"
+    )]
     SignIn {
+        /// The mailbox's address, as it was added.
         address: Address,
         /// Ask Microsoft for more or less than before.
         #[arg(long, value_enum)]
@@ -51,13 +58,18 @@ pub enum Command {
     },
     /// Show the accounts, and what they may do.
     List {
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Make a new local password; the old one is void at once.
-    Password { address: Address },
+    Password {
+        /// The mailbox's address, as it was added.
+        address: Address,
+    },
     /// Forget an account and its sign-in.
     Remove {
+        /// The mailbox's address, as it was added.
         address: Address,
         /// Even if mails of it still wait; they are then held and not sent.
         #[arg(long)]

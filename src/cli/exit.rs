@@ -3,12 +3,23 @@
 use std::process::ExitCode;
 
 use crate::app::StartError;
+use crate::cli::config::Unfit;
 use crate::config::ConfigError;
 use crate::entra::seal::KeyError;
 use crate::store::OpenError;
 
 /// Anything without a status of its own.
 pub const FAILED: u8 = 1;
+/// EX_USAGE: the arguments cannot be meant (`sendmail`).
+pub const USAGE: u8 = 64;
+/// EX_DATAERR: the mail cannot be sent as it is (`sendmail`).
+pub const BAD_MAIL: u8 = 65;
+/// EX_NOUSER: a recipient is refused (`sendmail`).
+pub const NO_USER: u8 = 67;
+/// EX_UNAVAILABLE: the bridge refuses it (`sendmail`).
+pub const UNAVAILABLE: u8 = 69;
+/// EX_TEMPFAIL: not now, and it could not be kept (`sendmail`).
+pub const NOT_NOW: u8 = 75;
 /// EX_DATAERR: the database is of a newer version.
 pub const NEWER_DATABASE: u8 = 65;
 /// EX_NOINPUT: the key file is missing or is not a key.
@@ -53,7 +64,7 @@ pub fn status(error: &anyhow::Error) -> u8 {
     error
         .chain()
         .find_map(|cause| {
-            if cause.is::<ConfigError>() {
+            if cause.is::<ConfigError>() || cause.is::<Unfit>() {
                 return Some(CONFIG);
             }
             if let Some(open) = cause.downcast_ref::<OpenError>() {

@@ -10,27 +10,34 @@ use crate::invite::{Invite, Part, Way};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The invites, newest first.
+    /// Show the invites, newest first.
     List {
         /// Only those of this account.
         #[arg(long, value_name = "ADDRESS")]
         account: Option<Address>,
+        /// At most so many.
         #[arg(long, default_value_t = 50)]
         most: u32,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// One of them: the event at Microsoft, the history of decisions, the calendar object.
+    /// Show one of them: the event at Microsoft, the history of decisions, the calendar object.
     Show {
+        /// The UID of the invite, as the list shows it.
         uid: String,
+        /// Only that of this account.
         #[arg(long, value_name = "ADDRESS")]
         account: Option<Address>,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Forget one; its event stays as it is.
     Forget {
+        /// The UID of the invite, as the list shows it.
         uid: String,
+        /// Only that of this account.
         #[arg(long, value_name = "ADDRESS")]
         account: Option<Address>,
     },

@@ -1,19 +1,28 @@
 //! The command line: one file for each command, and what an error means to a shell.
 
 pub mod account;
+mod annotated;
+pub mod config;
 pub mod demo;
 mod demo_invite;
 pub mod exit;
+mod fitness;
 mod health;
 pub mod invites;
 pub mod line;
 mod log;
 mod logs;
+mod man;
 pub mod queue;
 mod queue_words;
 mod redirect;
 pub mod sandbox;
 mod selftest;
+pub mod sendmail;
+mod sendmail_drop;
+mod sendmail_mail;
+mod sendmail_options;
+mod sendmail_session;
 pub mod serve;
 pub mod submit;
 
@@ -45,7 +54,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the bridge in the foreground.
+    /// Run the bridge in the foreground, until SIGTERM or Ctrl-C.
     Serve,
     /// Try it: sandbox, bridge and a signed-in account, with nothing of Microsoft's.
     Demo(demo::Args),
@@ -65,8 +74,26 @@ pub enum Command {
     /// Ask a mailbox what Microsoft's documentation leaves open, with its owner's consent.
     #[command(name = "selftest")]
     SelfTest(selftest::Args),
+    /// Check the configuration, or show what it comes to.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Run a stand-in for Microsoft 365.
     Sandbox(sandbox::Args),
+    /// Hand in a mail as programs do with sendmail(8): -t, -i, -f, -F, -bs, -bp, -q, -N, -R and more.
+    #[command(
+        after_help = "Example: echo Hello | postbridge sendmail -F Backup adele.vance@contoso.example"
+    )]
+    Sendmail {
+        /// Those of sendmail(8).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
+    /// Print the completions for a shell, such as: postbridge completions bash > postbridge.bash
+    #[command(hide = true)]
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual pages into a directory, such as /usr/local/share/man/man1.
+    #[command(hide = true)]
+    Man { directory: PathBuf },
 }
 
 /// Runs a command; what went wrong goes to standard error, once.
@@ -88,7 +115,17 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await
         }
+        Command::Config(command) => {
+            let file = cli.config.clone();
+            config::run(command, file, configuration(cli.config, cli.state))
+        }
         Command::Sandbox(args) => sandbox::run(args, cli.state).await,
+        Command::Sendmail { arguments } => return sendmail::run(arguments).await,
+        Command::Completions { shell } => {
+            man::completions(shell);
+            Ok(())
+        }
+        Command::Man { directory } => man::pages(&directory),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use crate::store::spool::{EntryId, State};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The newest mails, newest first.
+    /// Show the newest mails, newest first.
     List {
         /// Only those in this state.
         #[arg(long, value_enum, value_name = "STATE")]
@@ -19,32 +19,42 @@ pub enum Command {
         /// At most so many.
         #[arg(long, default_value_t = 50)]
         most: u32,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// One mail: envelope, attempts, what was answered, what to do.
+    /// Show one mail: envelope, attempts, what was answered, what to do.
     Show {
+        /// The id that the 250 and the list show.
         id: EntryId,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Try a mail that waits now.
     Retry {
+        /// The id that the 250 and the list show.
         id: EntryId,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// End a mail that waits or is held: it is not sent, and nobody is told.
     Drop {
+        /// The id that the 250 and the list show.
         id: EntryId,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },
     /// Say what became of a held mail, after a look in Sent Items.
+    #[command(after_help = "Example: postbridge queue resolve 01j9zq3m5n7r9t1v3x5z7b9d1f --sent")]
     Resolve {
+        /// The id that the 250 and the list show.
         id: EntryId,
         #[command(flatten)]
         seen: Seen,
+        /// As JSON.
         #[arg(long)]
         json: bool,
     },

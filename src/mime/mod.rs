@@ -135,6 +135,21 @@ pub fn compose(
     Ok(output)
 }
 
+/// Each mailbox of an address field's value: its address, or the text of what is none, such as `root`.
+/// `None` when it cannot be read.
+pub fn mailboxes(value: &[u8]) -> Option<Vec<Result<Address, String>>> {
+    let items = address_list::scan(value).ok()?;
+    let mailboxes = items.iter().flat_map(address_list::Item::mailboxes);
+    let read = |mailbox: &address_list::Mailbox| match &mailbox.address {
+        Some(address) => Ok(address.clone()),
+        None => {
+            let text = value.get(mailbox.span.clone()).unwrap_or_default();
+            Err(String::from_utf8_lossy(text).into_owned())
+        }
+    };
+    Some(mailboxes.map(read).collect())
+}
+
 /// The subject of a mail, decoded (RFC 2047), for a person to know it by. It is text from outside:
 /// whoever shows it must see to control characters. `None` where there is none to be read.
 pub fn subject(head: &[u8]) -> Option<String> {

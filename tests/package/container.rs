@@ -73,15 +73,11 @@ impl Container {
 
     /// Runs a line in a shell; its status, and what it printed.
     pub fn run(&self, line: &str) -> (i32, String) {
-        self.run_in("sh", line)
-    }
-
-    fn run_in(&self, shell: &str, line: &str) -> (i32, String) {
         let ran = Command::new("nsenter")
             .args(["--target", &self.init, "--mount", "--uts", "--ipc", "--net", "--pid", "--root"])
             .args(["--wdns=/root", "--", "/usr/bin/env", "-i", "HOME=/root", "LC_ALL=C.UTF-8"])
             .args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
-            .args(["timeout", "100", shell, "-c", line])
+            .args(["timeout", "100", "bash", "-c", line])
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -94,16 +90,7 @@ impl Container {
 
     /// The same, where it must succeed.
     pub fn ok(&self, line: &str) -> String {
-        self.ok_in("sh", line)
-    }
-
-    /// The same, in the shell that people type into.
-    pub fn bash(&self, line: &str) -> String {
-        self.ok_in("bash", line)
-    }
-
-    fn ok_in(&self, shell: &str, line: &str) -> String {
-        let (status, said) = self.run_in(shell, line);
+        let (status, said) = self.run(line);
         let log = || self.run("journalctl --no-pager -n 60 -o short-monotonic").1;
         assert_eq!(status, 0, "{line}\n{said}\n--- journal ---\n{}", log());
         said
