@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use crate::caldav::site::{Site, Zones};
 use crate::caldav::{limits::Limits as CalDavLimits, server as caldav};
 use crate::clock::Clock;
 use crate::config::{AccountSettings, Config, InvitePolicy, RecurrencePolicy};
-use crate::control::{self, Control};
+use crate::control::{self, Control, Reload};
 use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
@@ -163,18 +163,24 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
 /// The same, by a clock that somebody else may move.
 pub async fn start_at(config: &Config, clock: Clock) -> Result<Running, StartError> {
-    bring_up(config, clock, &mut Inherited::default()).await
+    bring_up(config, clock, &mut Inherited::default(), None).await
 }
 
-/// The same, on sockets that somebody else has bound, as far as they are configured.
-pub async fn start_on(config: &Config, sockets: &mut Inherited) -> Result<Running, StartError> {
-    bring_up(config, Clock::default(), sockets).await
+/// The same, on sockets that somebody else has bound, as far as they are configured. Whoever asks for a
+/// reload is passed on.
+pub async fn start_on(
+    config: &Config,
+    sockets: &mut Inherited,
+    reloads: mpsc::Sender<Reload>,
+) -> Result<Running, StartError> {
+    bring_up(config, Clock::default(), sockets, Some(reloads)).await
 }
 
 async fn bring_up(
     config: &Config,
     clock: Clock,
     sockets: &mut Inherited,
+    reloads: Option<mpsc::Sender<Reload>>,
 ) -> Result<Running, StartError> {
     preconditions(config)?;
     let listeners = listen(config, sockets)?;
@@ -201,6 +207,7 @@ async fn bring_up(
     let Parts { front, calendar, worker, watch, certificates } = base.parts(config)?;
     let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
     control.pace = Some(base.pace.clone());
+    control.reloads = reloads;
     control.pulse = Some(Pulse::new(base.store.clone(), &base.rounds));
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");

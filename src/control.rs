@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -105,6 +105,8 @@ pub enum Request {
     },
     /// Whether writer and worker go on.
     Health {},
+    /// Takes up the configuration anew.
+    Reload {},
     /// Asks the mailbox what the documentation leaves open; the answers are kept.
     Inquire {
         address: Address,
@@ -182,6 +184,10 @@ pub enum Reply {
     },
     /// Refused, in words, if they do not.
     Healthy {},
+    /// But for these keys, which need a restart.
+    Reloaded {
+        but_for: Vec<String>,
+    },
     Findings {
         findings: Vec<(Finding, Timestamp)>,
     },
@@ -221,6 +227,9 @@ pub struct Waiting {
     pub expected: Option<Timestamp>,
 }
 
+/// Asks for the configuration to be taken up anew; told which keys need a restart, or why nothing changed.
+pub type Reload = oneshot::Sender<Result<Vec<&'static str>, String>>;
+
 /// What it takes to carry out a request.
 #[derive(Clone)]
 pub struct Control {
@@ -230,12 +239,14 @@ pub struct Control {
     pub pace: Option<Pace>,
     /// The same.
     pub pulse: Option<Pulse>,
+    /// To the one that knows where the configuration is; `None` where nobody does.
+    pub reloads: Option<mpsc::Sender<Reload>>,
 }
 
 impl Control {
     /// While no daemon runs.
     pub fn new(store: Store, access: Access) -> Control {
-        Control { store, access, pace: None, pulse: None }
+        Control { store, access, pace: None, pulse: None, reloads: None }
     }
 
     /// When so many mails of an account will be done.
@@ -387,8 +398,22 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
                 Ok(()) => Reply::Healthy {},
                 Err(unwell) => return Err(Refusal(unwell.to_string())),
             },
-            None => return Err(Refusal("No daemon runs.".to_owned())),
+            None => return Err(no_daemon()),
         },
+        Request::Reload {} => {
+            let (reload, done) = oneshot::channel();
+            let asked = match &control.reloads {
+                Some(reloads) => reloads.send(reload).await.is_ok(),
+                None => false,
+            };
+            match done.await {
+                Ok(Ok(keys)) if asked => {
+                    Reply::Reloaded { but_for: keys.into_iter().map(str::to_owned).collect() }
+                }
+                Ok(Err(why)) => return Err(Refusal(why)),
+                _ => return Err(no_daemon()),
+            }
+        }
         Request::Inquire { address, inquiry } => {
             let account = find(store, &address).await?;
             control.inquire(&account, inquiry).await?;
@@ -435,6 +460,10 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
 
 async fn find(store: &Store, address: &Address) -> Result<Arc<Account>, Refusal> {
     store.account_by_login(address.as_str()).await?.ok_or_else(|| unknown(address))
+}
+
+fn no_daemon() -> Refusal {
+    Refusal("No daemon runs.".to_owned())
 }
 
 fn no_such_mail(id: EntryId) -> Refusal {

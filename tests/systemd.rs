@@ -121,7 +121,7 @@ fn a_reload_takes_up_the_configuration_and_keeps_the_sessions() {
     let mut open = Client::connect(daemon.address, &site.password).unwrap();
     mail_from(&mut open, "550").unwrap();
 
-    // What cannot be used changes nothing.
+    // What cannot be used changes nothing, and who asks by a command is told.
     let text = site.configuration();
     site.write_configuration(&text.replace("[spool]", "[spol]"));
     hang_up(&daemon);
@@ -129,6 +129,8 @@ fn a_reload_takes_up_the_configuration_and_keeps_the_sessions() {
     assert_eq!(told.next(), "READY=1\n");
     logged(&daemon, "not reloaded");
     logged(&daemon, "spol");
+    let asked = site.command(&["reload"]).output().unwrap();
+    assert!(asked.status.code() == Some(78), "{asked:?}");
     mail_from(&mut open, "550").unwrap();
 
     // One key for accounts, one for sessions, one that needs a restart.
@@ -137,7 +139,11 @@ fn a_reload_takes_up_the_configuration_and_keeps_the_sessions() {
         .replace("[caldav]", "[smtp.limits]\nrecipients = 1\n[caldav]")
         .replace("keep_free_mib = 0", "keep_free_mib = 1");
     site.write_configuration(&text);
-    hang_up(&daemon);
+    let asked = site.command(&["reload"]).output().unwrap();
+    assert_eq!(
+        String::from_utf8(asked.stdout).unwrap(),
+        "reloaded, but for spool: they need a restart\n"
+    );
     assert!(told.next().starts_with("RELOADING=1\n"));
     assert_eq!(told.next(), "READY=1\n");
     logged(&daemon, "need a restart keys=\"spool\"");
@@ -205,6 +211,8 @@ fn a_reload_shows_clients_the_certificate_that_was_renewed() {
     std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     hang_up(&daemon);
     logged(&daemon, "not reloaded");
+    let asked = site.command(&["reload"]).output().unwrap();
+    assert!(String::from_utf8(asked.stderr).unwrap().contains("do not make a TLS server"));
     assert!(tls_greeting(daemon.address, &second).unwrap().starts_with("220 "));
 }
 

@@ -16,6 +16,7 @@ mod man;
 pub mod queue;
 mod queue_words;
 mod redirect;
+mod reload;
 pub mod sandbox;
 mod selftest;
 pub mod sendmail;
@@ -66,6 +67,8 @@ pub enum Command {
     Queue(queue::Command),
     /// What became of a mail, step by step.
     Logs(logs::Args),
+    /// Have the daemon take up its configuration anew, and renewed certificates.
+    Reload,
     /// Ask the daemon whether it goes on: exit status 0 if so.
     Health,
     /// Look at the invites that became events, and why.
@@ -110,6 +113,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
         Command::SelfTest(args) => selftest::run(args, configuration(cli.config, cli.state)).await,
+        Command::Reload => reload::run(configuration(cli.config, cli.state)).await,
         Command::Health => health::run(configuration(cli.config, cli.state)).await,
         Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::configuration;
 use crate::app::{self, Running};
+use crate::control::Reload;
 use crate::listen::Inherited;
 use crate::pulse::Pulse;
 
@@ -32,7 +34,8 @@ pub async fn run(source: Source) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut sockets = Inherited::from_env()?;
 
-    let mut running = app::start_on(&config, &mut sockets).await?;
+    let (reloads, mut asked_for) = mpsc::channel::<Reload>(1);
+    let mut running = app::start_on(&config, &mut sockets, reloads).await?;
     for (kind, address) in &running.listening {
         tracing::info!(%address, kind = kind.name(), "listening");
     }
@@ -56,9 +59,9 @@ pub async fn run(source: Source) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut stop => break,
-            Some(()) = hangup.recv() => {
-                reload(&mut running, &source).await;
-                tell(&[NotifyState::Ready]);
+            Some(()) = hangup.recv() => drop(reload(&mut running, &source).await),
+            Some(asked) = asked_for.recv() => {
+                let _ = asked.send(reload(&mut running, &source).await);
             }
         }
     }
@@ -71,26 +74,25 @@ pub async fn run(source: Source) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whoever asked is told in the log; a configuration that cannot be used changes nothing.
-async fn reload(running: &mut Running, source: &Source) {
+/// A configuration that cannot be used changes nothing. The keys that need a restart, or why nothing changed.
+async fn reload(running: &mut Running, source: &Source) -> Result<Vec<&'static str>, String> {
     if let Ok(since) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, since]);
     }
-    let config = match configuration(source.file.clone(), source.state.clone()) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(error = %super::exit::sentence(&error), "not reloaded");
-            return;
-        }
+    let reloaded = match configuration(source.file.clone(), source.state.clone()) {
+        Ok(config) => running.reload(config).await.map_err(|error| error.to_string()),
+        Err(error) => Err(super::exit::sentence(&error)),
     };
-    match running.reload(config).await {
+    match &reloaded {
         Ok(fixed) if fixed.is_empty() => tracing::info!("reloaded"),
         Ok(fixed) => {
             let keys = fixed.join(", ");
             tracing::warn!(keys, "reloaded, but for these keys, which need a restart");
         }
-        Err(error) => tracing::error!(%error, "not reloaded"),
+        Err(why) => tracing::error!(why, "not reloaded"),
     }
+    tell(&[NotifyState::Ready]);
+    reloaded
 }
 
 /// Nobody listens where it was not systemd that started us.
