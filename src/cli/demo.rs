@@ -127,6 +127,7 @@ fn configuration(state: &Path, sandbox: &Sandbox, once: bool) -> anyhow::Result<
     config.smtp.implicit_tls = vec![listen(1465, once)];
     config.caldav.listen = vec![toml::Spanned::new(0..0, listen(1080, once))];
     config.caldav.tls = vec![listen(1443, once)];
+    config.page.listen = vec![toml::Spanned::new(0..0, listen(1088, once))];
     Ok(config)
 }
 

@@ -8,6 +8,7 @@ mod health;
 pub mod invites;
 pub mod line;
 mod logs;
+mod page;
 pub mod queue;
 mod queue_words;
 mod redirect;
@@ -59,6 +60,8 @@ pub enum Command {
     Queue(queue::Command),
     /// What became of a mail, step by step.
     Logs(logs::Args),
+    /// Open the status page in a browser.
+    Page(page::Args),
     /// Ask the daemon whether it goes on: exit status 0 if so.
     Health,
     /// Look at the invites that became events, and why.
@@ -80,6 +83,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         }
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
         Command::Health => health::run(configuration(cli.config, cli.state)).await,
+        Command::Page(args) => page::run(args, configuration(cli.config, cli.state)).await,
         Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await

@@ -82,6 +82,7 @@ pub fn configuration(state: &std::path::Path, sandbox: &Sandbox) -> Config {
     config.smtp.implicit_tls = vec![([127, 0, 0, 1], 0).into()];
     config.caldav.listen = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
     config.caldav.tls = vec![([127, 0, 0, 1], 0).into()];
+    config.page.listen = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
     config.spool.keep_free_mib = 0;
     config
 }
