@@ -216,7 +216,7 @@ async fn bring_up(
     let socket = control::Listener::bind(control.store.directory()).map_err(StartError::Control)?;
     control.pace = Some(base.pace.clone());
     control.pulse = Some(Pulse::new(base.store.clone(), &base.rounds));
-    let links = page.first().map(|first| Links::new(*first, base.store.clock().clone()));
+    let links = Links::new(&page, base.store.clock().clone());
     control.links.clone_from(&links);
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");

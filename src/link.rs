@@ -34,7 +34,7 @@ pub fn random() -> Result<Secret, NoRandom> {
 /// The links that are open; clones share them.
 #[derive(Debug, Clone)]
 pub struct Links {
-    page: SocketAddr,
+    page: String,
     clock: Clock,
     open: Arc<Mutex<Vec<Link>>>,
 }
@@ -47,9 +47,21 @@ struct Link {
 }
 
 impl Links {
-    /// To the page that listens here.
-    pub fn new(page: SocketAddr, clock: Clock) -> Links {
-        Links { page, clock, open: Arc::default() }
+    /// To the page that listens at these addresses; `None` where it listens nowhere.
+    ///
+    /// Microsoft sends a browser back to `localhost`, and a session that was begun there goes on without a
+    /// detour. But `localhost` is either family to a browser: where we hold only one of them, the other may
+    /// be somebody else's.
+    pub fn new(page: &[SocketAddr], clock: Clock) -> Option<Links> {
+        let first = page.first()?;
+        let has = |is: fn(&SocketAddr) -> bool| {
+            page.iter().any(|one| one.port() == first.port() && is(one))
+        };
+        let page = match has(SocketAddr::is_ipv4) && has(SocketAddr::is_ipv6) {
+            true => format!("localhost:{}", first.port()),
+            false => first.to_string(),
+        };
+        Some(Links { page, clock, open: Arc::default() })
     }
 
     /// A new link, whole.
@@ -91,7 +103,7 @@ mod tests {
     #[test]
     fn a_link_is_taken_once_and_within_five_minutes() {
         let clock = Clock::default();
-        let links = Links::new(([127, 0, 0, 1], 1088).into(), clock.clone());
+        let links = Links::new(&[([127, 0, 0, 1], 1088).into()], clock.clone()).unwrap();
         let url = links.issue().unwrap();
         assert!(url.expose().starts_with("http://127.0.0.1:1088/login?link="));
         assert_eq!(secret(&url).len(), 43);
@@ -104,8 +116,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_goes_to_localhost_where_both_of_it_are_ours() {
+        let [v4, v6] = ["127.0.0.1:1088", "[::1]:1088"].map(|one| one.parse().unwrap());
+        let host = |addresses: &[SocketAddr]| Links::new(addresses, Clock::default()).unwrap().page;
+        assert_eq!(host(&[v4, v6]), "localhost:1088");
+        assert_eq!((host(&[v4]).as_str(), host(&[v6]).as_str()), ("127.0.0.1:1088", "[::1]:1088"));
+        assert_eq!(host(&[v4, "[::1]:1089".parse().unwrap()]), "127.0.0.1:1088");
+        assert!(Links::new(&[], Clock::default()).is_none());
+    }
+
+    #[test]
     fn the_oldest_of_too_many_makes_room() {
-        let links = Links::new(([127, 0, 0, 1], 1088).into(), Clock::default());
+        let links = Links::new(&[([127, 0, 0, 1], 1088).into()], Clock::default()).unwrap();
         let first = secret(&links.issue().unwrap());
         let second = secret(&links.issue().unwrap());
         for _ in 1..LINKS_MAX {

@@ -181,7 +181,7 @@ async fn what_does_not_come_from_this_page_in_this_session_changes_nothing() {
         for (header, value) in [
             ("x-content-type-options", "nosniff"),
             ("cache-control", "no-store"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
         ] {

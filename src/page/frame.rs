@@ -89,6 +89,14 @@ pub(super) fn not_logged_in() -> Response<Body> {
     notice.answer(StatusCode::UNAUTHORIZED)
 }
 
+/// To a browser that followed a link from another site: it is to come again, from here.
+pub(super) fn once_more(url: &str) -> Response<Body> {
+    let frame = Frame::of_a_stranger("One moment").refreshing(format!("0; url={url}"));
+    let link = Some((url.to_owned(), "Go on".to_owned()));
+    let text = "You come from another page.";
+    Notice { link, ..Notice::new(frame, text) }.answer(StatusCode::UNAUTHORIZED)
+}
+
 pub(super) fn link_is_void() -> Response<Body> {
     let frame = Frame::of_a_stranger("This link is void");
     let text = "It was used before, or is older than five minutes. Another one is made by:";

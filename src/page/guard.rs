@@ -90,7 +90,12 @@ async fn admit(site: &Site, port: u16, request: Request<Body>) -> Result<Request
     let session =
         cookie(&head.headers, port).and_then(|cookie| site.sessions.find(&cookie, by_a_person));
     let Some(form_token) = session else {
-        return Err(Box::new(frame::not_logged_in()));
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let comes_from_afar = !changes && is_followed_from_another_site(&head.headers);
+        return Err(Box::new(match comes_from_afar {
+            true => frame::once_more(&format!("http://{host}{path}")),
+            false => frame::not_logged_in(),
+        }));
     };
     let mut body_octets = Bytes::new();
     if changes {
@@ -159,6 +164,17 @@ fn comes_from_us(headers: &HeaderMap, host: &str) -> bool {
     }
 }
 
+/// To what is followed from another site a browser sends no SameSite cookie; to what our own page sends it
+/// to, it does. Nothing is changed by a GET, and nothing of ours can be shown in a frame.
+fn is_followed_from_another_site(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| {
+        headers.get(name).is_some_and(|one| one.as_bytes() == value.as_bytes())
+    };
+    is("sec-fetch-site", "cross-site")
+        && is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
+}
+
 /// Cookies do not know ports: another postbridge on this machine has another name for its own.
 pub(super) fn cookie_name(port: u16) -> String {
     format!("postbridge-{port}")
@@ -206,7 +222,9 @@ pub(super) fn with_headers(mut response: Response<Body>) -> Response<Body> {
         (CONTENT_SECURITY_POLICY, CSP),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
+        // Nothing to others. With no-referrer, browsers say "Origin: null" of our own forms (Fetch, "append
+        // a request Origin header").
+        (REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
