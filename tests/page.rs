@@ -12,9 +12,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::http::{Answer, Http, request};
-use common::{COLLEAGUE, PATIENCE, TestBridge, USER, private_directory, skip};
+use common::{COLLEAGUE, PATIENCE, TestBridge, USER, skip};
 use postbridge::account::{Profile, Standing};
-use postbridge::app;
 use postbridge::clock::Clock;
 use postbridge::control::{self, Reply, Request};
 use postbridge::store::spool::State;
@@ -199,15 +198,8 @@ async fn what_does_not_come_from_this_page_in_this_session_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_taken_once_and_a_session_ends_when_it_is_idle() {
-    let sandbox = common::sandbox().await;
-    let state = private_directory();
-    let config = common::configuration(state.path(), &sandbox);
     let clock = Clock::default();
-    let running = app::start_at(&config, clock.clone()).await.unwrap();
-    let password = common::add_account(&running.control, Profile::Full).await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let bridge = TestBridge { sandbox, running, config, password, state, http };
-    let page = Page::of(bridge).await;
+    let page = Page::of(TestBridge::start_at(clock.clone()).await).await;
     let link = page.link().await;
     assert_eq!(page.get(&link).await.status, 200);
     let again = page.get(&link).await;

@@ -19,9 +19,10 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use postbridge::account::{Address, Profile, Standing};
 use postbridge::app;
+use postbridge::clock::Clock;
 use postbridge::control::{self, Reply, Request};
 use postbridge::sandbox::{Options, Sandbox};
-use postbridge::store::spool::{EntryId, Outcome, State};
+use postbridge::store::spool::{Entry, EntryId, Outcome, State};
 use postbridge::submission::{Envelope, MailParameters};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -444,10 +445,55 @@ async fn a_name_that_was_bound_to_this_machine_reads_nothing() {
     browser.close().await;
 }
 
+/// Two days of mails, hour by hour, as far as the store is concerned: the account cannot send.
+async fn two_days(bridge: &TestBridge, clock: &Clock) {
+    let store = &bridge.running.control.store;
+    let account = store.account_by_login(USER).await.unwrap().unwrap();
+    const BY_HOUR: [usize; 24] =
+        [0, 0, 1, 0, 0, 0, 2, 5, 9, 12, 11, 8, 4, 7, 12, 10, 6, 3, 2, 0, 1, 0, 1, 0];
+    for hour in 0..46 {
+        let mut ids = Vec::new();
+        for n in 0..BY_HOUR[hour % 24] {
+            let to = vec![COLLEAGUE.parse::<Address>().unwrap().into()];
+            let envelope =
+                Envelope::new(Some(USER.parse().unwrap()), to, MailParameters::default());
+            let mut incoming = store.begin(&account);
+            incoming
+                .write(format!("Subject: {hour}.{n}\r\n\r\nHello\r\n").as_bytes())
+                .await
+                .unwrap();
+            ids.push(incoming.commit(&envelope.unwrap(), true, None).await.unwrap().id());
+        }
+        clock.advance(Duration::from_millis(300 + 90 * (hour as u64 * 7 % 11)));
+        for (n, id) in ids.into_iter().enumerate() {
+            let entry = Entry { attempts: 1, ..store.entry(id).await.unwrap().unwrap() };
+            let now = store.clock().now();
+            let (due_at, waited) = (now, Duration::ZERO);
+            if hour % 5 == 4 && n < 3 {
+                let later = Outcome::Later { due_at, waited, note: "429".into() };
+                store.settle(&entry, later, None, now).await.unwrap();
+                clock.advance(Duration::from_secs(2));
+            }
+            let outcome = match (hour, n) {
+                (20, 0) | (34, 1) => {
+                    let note = "ErrorInvalidRecipients".to_owned();
+                    Outcome::Failed { status: [5, 1, 1], note, answered: None }
+                }
+                (38, 2) => Outcome::Held { note: "the answer was lost".into() },
+                _ => Outcome::Sent,
+            };
+            store.settle(&entry, outcome, None, store.clock().now()).await.unwrap();
+            clock.advance(Duration::from_millis(40));
+        }
+        clock.advance(Duration::from_secs(3600));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_fits_a_phone_and_has_its_picture_taken() {
     let Some(browser) = Browser::start(&[]).await else { return };
-    let bridge = TestBridge::start().await;
+    let clock = Clock::default();
+    let bridge = TestBridge::start_at(clock.clone()).await;
     let mut pages = everywhere();
     for subject in ["invoice-4711", "scan-to-mail", "weekly-report", "welcome"] {
         let id = bridge.submit_short(&[COLLEAGUE, "kim.akers@fabrikam.example"], subject).await;
@@ -470,6 +516,9 @@ async fn every_page_fits_a_phone_and_has_its_picture_taken() {
         }
         pages.push((name, path));
     }
+    two_days(&bridge, &clock).await;
+    browser.goto(&link(&bridge).await).await;
+    browser.reads("things need you").await;
     for (name, path) in pages {
         browser.goto(&format!("{}{path}", page(&bridge))).await;
         for (width, dark) in [(1200, false), (1200, true), (360, false), (360, true)] {

@@ -74,7 +74,7 @@ pub(super) fn millis(ms: u64) -> String {
     }
 }
 
-/// `812 octets`, `1.4 KiB`, `35 MiB`
+/// `812 B`, `1.4 KiB`, `35 MiB`
 pub(super) fn octets(count: u64) -> String {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
@@ -86,7 +86,7 @@ pub(super) fn octets(count: u64) -> String {
         }
     };
     match count {
-        0..KIB => format!("{count} octets"),
+        0..KIB => format!("{count} B"),
         KIB..MIB => format!("{} KiB", tenths(KIB)),
         _ => format!("{} MiB", tenths(MIB)),
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn sizes_and_spans_have_two_figures() {
-        assert_eq!(octets(812), "812 octets");
+        assert_eq!(octets(812), "812 B");
         assert_eq!((octets(1_500), octets(1 << 20)), ("1.4 KiB".into(), "1.0 MiB".into()));
         assert_eq!(octets(35 << 20), "35 MiB");
         assert_eq!((millis(340), millis(2_440)), ("340 ms".into(), "2.4 s".into()));
