@@ -15,6 +15,8 @@
 //!
 //! ```text
 //!  main → cli → app                                        wiring
+//!                                     page
+//!                                      ▼
 //!    smtp/server   caldav/server   control   worker ─► report_command   who waits for the outside
 //!         │  └─► listen ◄─┘ │         │        │
 //!         ├─────► login ◄───┤         ▼        │
@@ -25,6 +27,7 @@
 //!      account  submission  mime  ical  itip  recurrence  invite
 //!      plan  doubt  report  retry  secret                                   pure
 //!
+//!      page has listen as well, and link: how one comes to it
 //!      clock: the time, handed in: store and graph name it, and whoever has the store asks it
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```

@@ -22,7 +22,7 @@ use postbridge::app;
 use postbridge::clock::Clock;
 use postbridge::control::{self, Reply, Request};
 use postbridge::sandbox::{Options, Sandbox};
-use postbridge::store::spool::{Entry, EntryId, Outcome, State};
+use postbridge::store::spool::{EntryId, Most, Outcome, State};
 use postbridge::submission::{Envelope, MailParameters};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -452,7 +452,6 @@ async fn two_days(bridge: &TestBridge, clock: &Clock) {
     const BY_HOUR: [usize; 24] =
         [0, 0, 1, 0, 0, 0, 2, 5, 9, 12, 11, 8, 4, 7, 12, 10, 6, 3, 2, 0, 1, 0, 1, 0];
     for hour in 0..46 {
-        let mut ids = Vec::new();
         for n in 0..BY_HOUR[hour % 24] {
             let to = vec![COLLEAGUE.parse::<Address>().unwrap().into()];
             let envelope =
@@ -462,16 +461,17 @@ async fn two_days(bridge: &TestBridge, clock: &Clock) {
                 .write(format!("Subject: {hour}.{n}\r\n\r\nHello\r\n").as_bytes())
                 .await
                 .unwrap();
-            ids.push(incoming.commit(&envelope.unwrap(), true, None).await.unwrap().id());
+            incoming.commit(&envelope.unwrap(), true, None).await.unwrap();
         }
         clock.advance(Duration::from_millis(300 + 90 * (hour as u64 * 7 % 11)));
-        for (n, id) in ids.into_iter().enumerate() {
-            let entry = Entry { attempts: 1, ..store.entry(id).await.unwrap().unwrap() };
-            let now = store.clock().now();
+        let now = store.clock().now();
+        let all = vec![(account.id, Most::ALL)];
+        for (n, entry) in store.claim(all, now, now).await.unwrap().iter().enumerate() {
             let (due_at, waited) = (now, Duration::ZERO);
             if hour % 5 == 4 && n < 3 {
-                let later = Outcome::Later { due_at, waited, note: "429".into() };
-                store.settle(&entry, later, None, now).await.unwrap();
+                let note = "Microsoft asked for a pause".to_owned();
+                let later = Outcome::Later { due_at, waited, note };
+                store.settle(entry, later, None, now).await.unwrap();
                 clock.advance(Duration::from_secs(2));
             }
             let outcome = match (hour, n) {
@@ -482,11 +482,16 @@ async fn two_days(bridge: &TestBridge, clock: &Clock) {
                 (38, 2) => Outcome::Held { note: "the answer was lost".into() },
                 _ => Outcome::Sent,
             };
-            store.settle(&entry, outcome, None, store.clock().now()).await.unwrap();
+            store.settle(entry, outcome, None, store.clock().now()).await.unwrap();
             clock.advance(Duration::from_millis(40));
         }
         clock.advance(Duration::from_secs(3600));
     }
+}
+
+/// A mail that waits for its account's user.
+async fn queued(bridge: &TestBridge) -> String {
+    format!("/queue/{}", bridge.submit_short(&[COLLEAGUE], "quarterly-figures").await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -517,6 +522,7 @@ async fn every_page_fits_a_phone_and_has_its_picture_taken() {
         pages.push((name, path));
     }
     two_days(&bridge, &clock).await;
+    pages.push(("queued", queued(&bridge).await));
     browser.goto(&link(&bridge).await).await;
     browser.reads("things need you").await;
     for (name, path) in pages {
