@@ -93,6 +93,9 @@ impl Page {
     }
 }
 
+/// A name, a request line, headers, a body, and the status that it must get.
+type Case<'c> = (&'c str, String, Vec<(&'c str, &'c str)>, &'c str, u16);
+
 /// Whatever is asked, and however: nothing that is not ours is let in, and nothing is changed by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_come_from_this_page_in_this_session_changes_nothing() {
@@ -110,7 +113,7 @@ async fn what_does_not_come_from_this_page_in_this_session_changes_nothing() {
     let post = format!("POST {password}");
     let forged = format!("postbridge-{port}={}", "B".repeat(43));
     let twice = format!("{}; {}", page.cookie, page.cookie);
-    let cases: Vec<(&str, String, Vec<(&str, &str)>, &str, u16)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         // Host: DNS rebinding.
         ("its own name", get("/queue"), vec![], "", 200),
         ("localhost", get("/healthz"), vec![("Host", &localhost)], "", 200),
@@ -217,6 +220,25 @@ async fn a_link_is_taken_once_and_a_session_ends_when_it_is_idle() {
     let idle = page.get("/").await;
     assert_eq!(idle.status, 401);
     assert!(idle.text().contains("postbridge page"), "{}", idle.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_a_link_that_lets_one_in() {
+    let page = Page::open().await;
+    let config = page.bridge.state.path().join("postbridge.toml");
+    std::fs::write(&config, "").unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_postbridge"));
+    command.arg("--config").arg(&config).arg("--state").arg(page.bridge.state.path());
+    let output = command.args(["page", "--no-browser"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let url = String::from_utf8(output.stdout).unwrap();
+    let path = url.trim().strip_prefix(&format!("http://{}", page.address)).expect(&url);
+    let answer = page.raw(&format!("GET {path}"), &[("Cookie", "")], b"").await;
+    assert!(answer.status == 200 && answer.header("set-cookie").is_some(), "{}", answer.text());
+    page.bridge.running.stop().await;
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("no daemon answers"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
