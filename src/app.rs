@@ -32,8 +32,10 @@ use crate::entra::Settings;
 use crate::entra::seal::KeyError;
 use crate::execute::{Executor, Invites};
 use crate::graph::pace::{Limits, Pace};
+use crate::link::Links;
 use crate::listen::Inherited;
 use crate::login::Logins;
+use crate::page;
 use crate::pulse::{Pulse, Rounds};
 use crate::report_command::ReportCommand;
 use crate::smtp::server::{self, Kind, Listener, Shared};
@@ -116,6 +118,8 @@ pub struct Running {
     pub listening: Vec<(Kind, SocketAddr)>,
     /// The same for calendars.
     pub calendars: Vec<(caldav::Kind, SocketAddr)>,
+    /// The same for the page.
+    pub page: Vec<SocketAddr>,
     /// The file that clients are told to trust.
     pub certificates: tls::Files,
     /// Looks at Outlook by itself; may be asked to look at once.
@@ -125,6 +129,7 @@ pub struct Running {
     made: Made,
     sessions: JoinHandle<()>,
     exchanges: JoinHandle<()>,
+    visits: JoinHandle<()>,
     worker: JoinHandle<()>,
     watching: JoinHandle<()>,
     commands: JoinHandle<()>,
@@ -145,6 +150,7 @@ struct Made {
     calendar: watch::Sender<Arc<caldav::Shared>>,
     worker: watch::Sender<Worker>,
     watch: watch::Sender<Watch>,
+    page: watch::Sender<page::Settings>,
 }
 
 /// The parts, as one configuration says.
@@ -185,6 +191,7 @@ async fn bring_up(
     preconditions(config)?;
     let listeners = listen(config, sockets)?;
     let calendars = listen_for_calendars(config, sockets)?;
+    let pages = bind("page.listen", &config.page.addresses(), sockets)?;
     let listening = listeners
         .iter()
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
@@ -194,6 +201,7 @@ async fn bring_up(
         .filter_map(|listener| Some((listener.kind, listener.socket.local_addr().ok()?)))
         .collect();
 
+    let page: Vec<SocketAddr> = pages.iter().filter_map(|one| one.local_addr().ok()).collect();
     let mut control = open_at(config, clock).await?;
     let store = control.store.clone();
     let clock = store.clock().clone();
@@ -209,19 +217,42 @@ async fn bring_up(
     control.pace = Some(base.pace.clone());
     control.reloads = reloads;
     control.pulse = Some(Pulse::new(base.store.clone(), &base.rounds));
+    let links = Links::new(&page, base.store.clock().clone());
+    control.links.clone_from(&links);
     if let Err(error) = worker.report_held().await {
         tracing::error!(%error, "held mails could not be reported; it is tried at the next start");
     }
+    let gauges = page::Gauges {
+        smtp: front.places(),
+        caldav: calendar.places(),
+        graph: control.access.graph().tally(),
+    };
+    let settings =
+        page::Settings { metrics: config.page.metrics, certificates: certificates.clone() };
     let made = Made {
+        page: watch::Sender::new(settings),
         front: watch::Sender::new(Arc::new(front)),
         calendar: watch::Sender::new(Arc::new(calendar)),
         worker: watch::Sender::new(worker),
         watch: watch::Sender::new(watch.clone()),
     };
     let stop = || base.stop.clone();
+    let servers = servers(config, &listeners, &calendars);
+    let site = links.map(|links| {
+        let settings = made.page.subscribe();
+        page::Site::new(control.clone(), links, settings, servers, gauges, stop())
+    });
+    let stop_of_visits = stop();
+    let visits = async move {
+        if let Some(site) = site {
+            page::server::serve(pages, site, stop_of_visits).await;
+        }
+    };
     Ok(Running {
         listening,
         calendars: calendars_at,
+        page,
+        visits: tokio::spawn(visits),
         certificates,
         sessions: tokio::spawn(server::serve(listeners, made.front.subscribe(), stop())),
         exchanges: tokio::spawn(caldav::serve(calendars, made.calendar.subscribe(), stop())),
@@ -292,6 +323,9 @@ impl Running {
         self.made.calendar.send_modify(|now| *now = Arc::new(calendar.in_place_of(now)));
         self.made.worker.send_replace(worker);
         self.made.watch.send_replace(watch.clone());
+        let (metrics, certificates_now) = (config.page.metrics, certificates.clone());
+        let page = page::Settings { metrics, certificates: certificates_now };
+        self.made.page.send_replace(page);
         self.base.store.wake_worker();
         (self.watch, self.certificates) = (watch, certificates);
         let former = std::mem::replace(&mut self.config, config);
@@ -307,6 +341,7 @@ impl Running {
         let ended = async {
             let _ = self.sessions.await;
             let _ = self.exchanges.await;
+            let _ = self.visits.await;
             let _ = self.worker.await;
             let _ = self.watching.await;
         };
@@ -355,6 +390,30 @@ fn site(
     let site =
         Site::new(store.clone(), logins, names, CalDavLimits::default(), zones, stop.clone());
     site.waiting(config.caldav.wait()).making_calendars(config.caldav.make_calendars)
+}
+
+/// Where programs find us, for the page to say.
+fn servers(config: &Config, smtp: &[Listener], calendars: &[caldav::Listener]) -> page::Servers {
+    let mut servers = page::Servers {
+        hostname: config.smtp.hostname.clone().unwrap_or_else(machine_name),
+        ..page::Servers::default()
+    };
+    for listener in smtp {
+        let list = match (listener.kind, listener.clear_auth) {
+            (Kind::ImplicitTls, _) => &mut servers.implicit_tls,
+            (Kind::Starttls, false) => &mut servers.starttls,
+            (Kind::Starttls, true) => &mut servers.clear,
+        };
+        list.extend(listener.socket.local_addr());
+    }
+    for listener in calendars {
+        let list = match listener.kind {
+            caldav::Kind::Clear => &mut servers.calendar,
+            caldav::Kind::Tls => &mut servers.calendar_tls,
+        };
+        list.extend(listener.socket.local_addr());
+    }
+    servers
 }
 
 /// Binds all listeners of SMTP. Clients that come now wait in the kernel until we are up.

@@ -38,6 +38,7 @@ pub struct Config {
     pub entra: Option<entra::Settings>,
     pub smtp: Smtp,
     pub caldav: CalDav,
+    pub page: Page,
     pub spool: Spool,
     pub doubt: Doubt,
     pub report: Report,
@@ -141,6 +142,29 @@ impl Default for CalDav {
             make_calendars: true,
             hosts: Vec::new(),
         }
+    }
+}
+
+/// `[page]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Page {
+    /// Loopback only.
+    pub listen: Vec<Spanned<SocketAddr>>,
+    /// Whether `/metrics` is there.
+    pub metrics: bool,
+}
+
+impl Page {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listen.iter().map(|one| *one.get_ref()).collect()
+    }
+}
+
+impl Default for Page {
+    fn default() -> Page {
+        let listen = both(1088).into_iter().map(|one| Spanned::new(0..0, one)).collect();
+        Page { listen, metrics: true }
     }
 }
 
@@ -397,6 +421,14 @@ impl Config {
                 ));
             }
         }
+        let far = self.page.listen.iter().find(|one| !one.get_ref().ip().is_loopback());
+        if let Some(far) = far {
+            return Err(Bad::at(
+                far,
+                format!("page.listen = \"{}\" would show the page to the network", far.get_ref()),
+                "use a loopback address; from elsewhere, come by ssh -L",
+            ));
+        }
         if let Some(host) = self.caldav.hosts.iter().find(|host| !names::is_name(host.get_ref())) {
             return Err(Bad::at(
                 host,
@@ -482,6 +514,7 @@ impl Config {
             ("smtp.clear", self.smtp.clear == to.smtp.clear),
             ("caldav.listen", self.caldav.listen == to.caldav.listen),
             ("caldav.tls", self.caldav.tls == to.caldav.tls),
+            ("page.listen", self.page.listen == to.page.listen),
         ]
         .into_iter()
         .filter_map(|(key, same)| (!same).then_some(key))
@@ -497,6 +530,7 @@ impl Config {
         self.smtp.clear = former.smtp.clear;
         self.caldav.listen = former.caldav.listen;
         self.caldav.tls = former.caldav.tls;
+        self.page.listen = former.page.listen;
     }
 
     /// Where everything is kept.
@@ -591,6 +625,12 @@ mod tests {
         assert!(text.contains("0.0.0.0:25") && text.contains("smtp.starttls"), "{text}");
         let text = refusal("[caldav]\nlisten = [\"127.0.0.1:1080\", \"192.0.2.1:1080\"]\n");
         assert!(text.contains("192.0.2.1:1080") && text.contains("caldav.tls"), "{text}");
+    }
+
+    #[test]
+    fn the_page_is_not_shown_to_the_network() {
+        let text = refusal("[page]\nlisten = [\"192.0.2.1:1088\"]\n");
+        assert!(text.contains("192.0.2.1:1088") && text.contains("ssh -L"), "{text}");
     }
 
     #[test]

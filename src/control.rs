@@ -29,10 +29,13 @@ use crate::execute::Executor;
 use crate::finding::{Finding, Inquiry};
 use crate::graph::pace::{Limits, Pace};
 use crate::invite::Invite;
+use crate::link::Links;
+use crate::mime;
 use crate::pulse::{self, Pulse};
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
 use crate::store::history::Line;
+use crate::store::hours::Hour;
 use crate::store::invites::{Decided, Remembered};
 use crate::store::order::{Order, Refused};
 use crate::store::spool::{Entry, EntryId, OnTheirWay, State};
@@ -50,6 +53,8 @@ const HANDLE_TIME: Duration = Duration::from_secs(150);
 const CONNECTIONS_MAX: usize = 16;
 /// Entries in one reply, so that it stays within its octets.
 const ENTRIES_MAX: u32 = 1000;
+/// As much of a mail as is looked into for its subject.
+const HEAD_OCTETS_MAX: u64 = 64 * 1024;
 
 /// What an operator can ask for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,8 +95,19 @@ pub enum Request {
         state: Option<State>,
         most: u32,
     },
+    /// The newest mails that were accepted before one; of one state or account if asked for.
+    Mails {
+        before: Option<EntryId>,
+        state: Option<State>,
+        address: Option<Address>,
+        most: u32,
+    },
     Entry {
         id: EntryId,
+    },
+    /// What became of mails in the last so many hours.
+    Hours {
+        most: u32,
     },
     /// What became of one mail, oldest first; of all, the last lines, newest first.
     History {
@@ -103,6 +119,8 @@ pub enum Request {
         id: EntryId,
         order: Order,
     },
+    /// A link by which the page is opened, once.
+    PageLink {},
     /// Whether writer and worker go on.
     Health {},
     /// Takes up the configuration anew.
@@ -140,6 +158,9 @@ pub enum Request {
 pub enum Reply {
     Accounts {
         accounts: Vec<Account>,
+        /// When Microsoft last gave a token, where that was since the daemon started.
+        #[serde(default)]
+        renewed: Vec<(Address, Timestamp)>,
     },
     /// The only time that this password is shown.
     Password {
@@ -181,6 +202,20 @@ pub enum Reply {
         account: Option<Box<Account>>,
         /// When it will be done, if it waits, and one can tell.
         expected: Option<Timestamp>,
+        /// As far as octets of it are kept.
+        #[serde(default)]
+        subject: Option<String>,
+    },
+    Mails {
+        entries: Vec<Entry>,
+    },
+    /// Oldest first.
+    Hours {
+        hours: Vec<Hour>,
+    },
+    PageLink {
+        #[serde(with = "in_words")]
+        url: Secret,
     },
     /// Refused, in words, if they do not.
     Healthy {},
@@ -206,6 +241,9 @@ pub enum Reply {
         /// The calendar object last accepted.
         octets: Vec<u8>,
         history: Vec<Decided>,
+        /// The same as the calendar has it now, with the answers that came.
+        #[serde(default)]
+        object: Option<Vec<u8>>,
     },
     ForgottenInvites {
         invites: u64,
@@ -221,6 +259,9 @@ pub enum Reply {
 pub struct Waiting {
     pub address: Address,
     pub mails: u64,
+    /// When the first of them was accepted.
+    #[serde(default)]
+    pub oldest_at: Option<Timestamp>,
     /// Until then Microsoft wants the mailbox left alone.
     pub throttled_until: Option<Timestamp>,
     /// When the last of them will be done, if nothing goes wrong; `None` where one cannot tell.
@@ -241,12 +282,14 @@ pub struct Control {
     pub pulse: Option<Pulse>,
     /// To the one that knows where the configuration is; `None` where nobody does.
     pub reloads: Option<mpsc::Sender<Reload>>,
+    /// The page's; `None` where it is off.
+    pub links: Option<Links>,
 }
 
 impl Control {
     /// While no daemon runs.
     pub fn new(store: Store, access: Access) -> Control {
-        Control { store, access, pace: None, pulse: None, reloads: None }
+        Control { store, access, pace: None, pulse: None, reloads: None, links: None }
     }
 
     /// When so many mails of an account will be done.
@@ -270,6 +313,7 @@ impl Control {
             waiting.push(Waiting {
                 address: account.address.clone(),
                 mails: one.mails,
+                oldest_at: Some(one.oldest_at),
                 throttled_until: throttled.and_then(|wait| now.saturating_add(wait).ok()),
                 expected: self.expected(&account, &one),
             });
@@ -308,7 +352,9 @@ impl Control {
             _ => None,
         };
         let account = account.map(|account| Box::new((*account).clone()));
-        Ok(Reply::Entry { entry: Box::new(entry), account, expected })
+        let octets = self.store.body_start(entry.id, HEAD_OCTETS_MAX).await?;
+        let subject = octets.and_then(|octets| mime::subject(mime::head(&octets)));
+        Ok(Reply::Entry { entry: Box::new(entry), account, expected, subject })
     }
 }
 
@@ -328,7 +374,13 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
     Ok(match request {
         Request::Accounts {} => {
             let accounts = store.accounts().await?;
-            Reply::Accounts { accounts: accounts.iter().map(|a| (**a).clone()).collect() }
+            let renewed = accounts.iter().filter_map(|account| {
+                Some((account.address.clone(), access.renewed_at(account.id)?))
+            });
+            Reply::Accounts {
+                renewed: renewed.collect(),
+                accounts: accounts.iter().map(|a| (**a).clone()).collect(),
+            }
         }
         Request::AddAccount { address, profile } => {
             let added = store.add_account(address.clone(), profile).await;
@@ -378,6 +430,25 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
             let (counts, waiting) = (store.counts().await?, control.waiting().await?);
             Reply::Entries { entries, counts, waiting }
         }
+        Request::Mails { before, state, address, most } => {
+            let account = match &address {
+                Some(address) => Some(find(store, address).await?.id),
+                None => None,
+            };
+            let most = most.min(ENTRIES_MAX);
+            Reply::Mails { entries: store.entries_before(before, state, account, most).await? }
+        }
+        Request::Hours { most } => Reply::Hours { hours: store.hours(most).await? },
+        Request::PageLink {} => match &control.links {
+            Some(links) => {
+                Reply::PageLink { url: links.issue().map_err(|error| Refusal(error.to_string()))? }
+            }
+            None => {
+                return Err(Refusal(
+                    "There is no page: no daemon runs, or page.listen is empty.".to_owned(),
+                ));
+            }
+        },
         Request::Entry { id } => match store.entry(id).await? {
             Some(entry) => control.shown(entry).await?,
             None => return Err(no_such_mail(id)),
@@ -439,7 +510,9 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
                 let history = store.invite_history(account.id, &uid).await?;
                 if let (Some(invite), Some((octets, history))) = (invite, history) {
                     let (address, invite) = (account.address.clone(), Box::new(invite));
-                    return Ok(Reply::Invite { address, invite, octets, history });
+                    let object = store.object_of_uid(account.id, &uid).await?;
+                    let object = object.map(|(_, object)| object.octets);
+                    return Ok(Reply::Invite { address, invite, octets, history, object });
                 }
             }
             return Err(Refusal(format!("No invite with the UID {uid} is known.")));

@@ -5,7 +5,7 @@
 //!
 //! # The idea
 //!
-//! One folder for each party outside the process (`smtp`, `caldav`, `graph`, `entra`, `store`), flat files
+//! One folder for each party outside the process (`smtp`, `caldav`, `page`, `graph`, `entra`, `store`), flat files
 //! between them for our own notions. The flat files in the middle are pure: they turn a mail or an object,
 //! and what we know, into a [`plan::Plan`]. A plan is a list of actions, each one Graph call; one executor
 //! carries them out, one worker retries. Whatever a client hands in goes through one door: it is
@@ -15,6 +15,8 @@
 //!
 //! ```text
 //!  main → cli → app                                        wiring
+//!                                     page
+//!                                      ▼
 //!    smtp/server   caldav/server   control   worker ─► report_command   who waits for the outside
 //!         │  └─► listen ◄─┘ │         │        │
 //!         ├─────► login ◄───┤         ▼        │
@@ -25,6 +27,7 @@
 //!      account  submission  mime  ical  itip  recurrence  invite
 //!      plan  doubt  report  retry  secret  finding                          pure
 //!
+//!      page has listen as well, and link: how one comes to it
 //!      clock: the time, handed in: store and graph name it, and whoever has the store asks it
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```
@@ -46,6 +49,8 @@
 //! | [`execute`] | carries out a plan, with a record before what cannot be undone | retry |
 //! | [`worker`] | claims, settles, retries | call Graph |
 //! | [`watch`] | looks at what happened to our events in Outlook | change one |
+//! | [`page`] | the status page, metrics and health, and what strangers are told there | decide what a request does |
+//! | [`link`] | one-time links to the page | keep one that was taken |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`pulse`] | whether writer and worker go on | be fed by a timer |
@@ -131,9 +136,11 @@ pub mod graph;
 pub mod ical;
 pub mod invite;
 pub mod itip;
+pub mod link;
 pub mod listen;
 pub mod login;
 pub mod mime;
+pub mod page;
 pub mod plan;
 pub mod pulse;
 pub mod recurrence;

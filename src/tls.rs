@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -185,11 +188,63 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
+/// The first certificate in a file, as DER.
+pub fn first(certificate: &Path) -> Result<CertificateDer<'static>, TlsError> {
+    let no_certificate = || TlsError::NoCertificate { path: certificate.to_owned() };
+    certificates(certificate)?.into_iter().next().ok_or_else(no_certificate)
+}
+
+/// Until when the first certificate in a file holds; `None` where that cannot be read.
+pub fn expires(certificate: &Path) -> Result<Option<Timestamp>, TlsError> {
+    Ok(not_after(&first(certificate)?))
+}
+
+/// RFC 5280 §4.1: the end of the validity of a certificate.
+fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+    const VERSION: u8 = 0xa0;
+    const UTC_TIME: u8 = 0x17;
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    if fields.first() == Some(&VERSION) {
+        fields = element(fields)?.2;
+    }
+    // Serial number, algorithm, issuer.
+    for _ in 0..3 {
+        fields = element(fields)?.2;
+    }
+    let (_, validity, _) = element(fields)?;
+    let (_, _, end) = element(validity)?;
+    let (tag, text, _) = element(end)?;
+    let text = std::str::from_utf8(text).ok()?;
+    // RFC 5280 §4.1.2.5.1: two digits are a year from 1950 to 2049.
+    let century = match (tag, text.as_bytes().first()?) {
+        (UTC_TIME, b'5'..=b'9') => "19",
+        (UTC_TIME, _) => "20",
+        _ => "",
+    };
+    let time = DateTime::strptime("%Y%m%d%H%M%SZ", format!("{century}{text}")).ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
+}
+
+/// X.690 §8.1: the first element in DER: its tag, its content, and what follows it.
+fn element(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = octets.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(length), rest),
+        0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            (length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
 /// The SHA-256 fingerprint of the first certificate in a file, as clients show it: `AB:CD:…`.
 pub fn fingerprint(certificate: &Path) -> Result<String, TlsError> {
-    let chain = certificates(certificate)?;
-    let first = chain.first().map(CertificateDer::as_ref).unwrap_or_default();
-    let hash = digest::digest(&digest::SHA256, first);
+    let hash = digest::digest(&digest::SHA256, &first(certificate)?);
     Ok(hash.as_ref().iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":"))
 }
 
@@ -197,6 +252,20 @@ pub fn fingerprint(certificate: &Path) -> Result<String, TlsError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn it_is_known_until_when_a_certificate_holds_and_what_is_none_has_no_end() {
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let made = make("host.contoso.example", from).unwrap();
+        let der = CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap();
+        let end = 1_800_000_000 + LIFETIME.as_secs().cast_signed();
+        assert_eq!(not_after(&der), Timestamp::from_second(end).ok());
+        for length in 0..der.len() {
+            not_after(&der[..length]);
+        }
+        assert_eq!(not_after(&der[..100]), None);
+        assert_eq!(not_after(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+    }
 
     #[test]
     fn the_key_pair_is_made_once_and_its_key_is_for_the_owner_alone() {

@@ -31,7 +31,7 @@ impl Bench {
             "[entra]\nclient_id = \"5d3c1f9e-0b7a-4a58-9c3e-2f6f0a1b7c11\"\n\
              login_url = \"{url}\"\ngraph_url = \"{url}\"\n\
              [smtp]\nstarttls = [\"127.0.0.1:0\"]\nimplicit_tls = []\n\
-             [caldav]\nlisten = []\ntls = []\n"
+             [caldav]\nlisten = []\ntls = []\n[page]\nlisten = []\n"
         );
         std::fs::write(directory.path().join("postbridge.toml"), configuration).unwrap();
         let browser = reqwest::Client::builder().no_proxy();

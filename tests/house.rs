@@ -50,7 +50,7 @@ const PURE_FILES: [&str; 20] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 21] = [
+const MAY_NAME: [(&str, &[&str]); 23] = [
     ("caldav", &["listen", "login", "store"]),
     ("clock", &[]),
     ("graph", &["clock"]),
@@ -58,6 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("store", &["clock"]),
     ("smtp", &["listen", "login", "store"]),
     ("listen", &[]),
+    ("link", &["clock"]),
     ("login", &["store"]),
     ("tls", &[]),
     ("access", &["entra", "graph", "store"]),
@@ -66,7 +67,21 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("pulse", &["store"]),
     ("worker", &["execute", "store", "graph::pace", "pulse", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "execute", "store", "entra::hint", "graph::pace", "pulse"]),
+    ("control", &["access", "execute", "store", "entra::hint", "graph::pace", "link", "pulse"]),
+    (
+        "page",
+        &[
+            "access::Way",
+            "clock",
+            "control",
+            "entra::hint",
+            "graph::tally",
+            "link",
+            "listen",
+            "store",
+            "tls",
+        ],
+    ),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",
@@ -79,8 +94,10 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
             "entra",
             "execute",
             "graph",
+            "link",
             "listen",
             "login",
+            "page",
             "pulse",
             "report_command",
             "smtp",
@@ -147,13 +164,15 @@ const OTHER_CLOCKS: [&str; 11] = [
 ];
 
 /// A library, and the only places that may know it.
-const KNOWN_ONLY_TO: [(&str, &[&str]); 9] = [
+const KNOWN_ONLY_TO: [(&str, &[&str]); 11] = [
     ("calcard", &["ical"]),
     ("quick_xml", &["caldav"]),
     ("sqlx", &["store"]),
     ("reqwest", &["graph", "entra", "sandbox", "cli"]),
-    ("axum", &["sandbox"]),
-    ("hyper", &["caldav"]),
+    ("axum", &["page", "sandbox"]),
+    ("hyper", &["caldav", "page"]),
+    ("prometheus_client", &["page"]),
+    ("qrcode", &["page"]),
     ("smtp_proto", &["smtp"]),
     ("oauth2", &["entra"]),
     ("mail_builder", &["report", "sandbox"]),

@@ -61,6 +61,7 @@ fn the_sockets_are_those_of_the_configuration() {
         .chain(&config_of.smtp.implicit_tls)
         .chain(&config_of.caldav.clear())
         .chain(&config_of.caldav.tls)
+        .chain(&config_of.page.addresses())
         .map(ToString::to_string)
         .collect();
     for unit in ["systemd/postbridge.socket", "systemd/user/postbridge.socket"] {

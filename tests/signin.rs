@@ -695,7 +695,7 @@ async fn all_requests(bench: &Bench, line: &Line) {
     let Reply::SignedIn { account, limits } = reply else { panic!("{reply:?}") };
     assert_eq!((account.standing, limits.len()), (Standing::Ready, 0));
 
-    let Reply::Accounts { accounts } = ask(Request::Accounts {}).await else { panic!() };
+    let Reply::Accounts { accounts, .. } = ask(Request::Accounts {}).await else { panic!() };
     assert_eq!(accounts.len(), 2);
     let new = ask(Request::NewPassword { address: address.clone() }).await;
     let Reply::Password { password: new, .. } = new else { panic!() };

@@ -90,7 +90,7 @@ pub async fn postbridge() -> anyhow::Result<Server> {
     let state = directory.path().join("state");
     let text = format!(
         "state_dir = {state:?}\n[smtp]\nstarttls = []\nimplicit_tls = []\n\
-         [caldav]\nlisten = [\"{address}\"]\ntls = []\nwait = \"0s\"\n\
+         [caldav]\nlisten = [\"{address}\"]\ntls = []\nwait = \"0s\"\n[page]\nlisten = []\n\
          [spool]\nkeep_free_mib = 0\n[entra]\n\
          client_id = \"5ca1ab1e-0000-4000-8000-000000000001\"\ntenant = \"organizations\"\n\
          login_url = \"http://127.0.0.1:9\"\ngraph_url = \"http://127.0.0.1:9\"\n"

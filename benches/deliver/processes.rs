@@ -148,7 +148,7 @@ impl Site {
         let text = format!(
             "state_dir = {state:?}\n[smtp]\nstarttls = []\nimplicit_tls = []\n\
              clear = [\"127.0.0.1:0\"]\nmessage_octets_max = 157_286_400\n\
-             [caldav]\nlisten = []\ntls = []\n[entra]\nclient_id = \"5ca1ab1e-0000-4000-8000-000000000001\"\n\
+             [caldav]\nlisten = []\ntls = []\n[page]\nlisten = []\n[entra]\nclient_id = \"5ca1ab1e-0000-4000-8000-000000000001\"\n\
              login_url = \"{url}\"\ngraph_url = \"{url}\"\n"
         );
         let mut site = Site { accounts: Vec::new(), directory };

@@ -14,9 +14,11 @@ mod sign_in;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 pub use sign_in::{Begun, Polled, SignInError, Way};
 
 use crate::account::{AccountId, Standing};
@@ -92,6 +94,9 @@ struct Inner {
     seal: Seal,
     slots: Mutex<HashMap<AccountId, Arc<Slot>>>,
     flows: Mutex<sign_in::Flows>,
+    /// Since the start.
+    renewed: AtomicU64,
+    not_renewed: AtomicU64,
 }
 
 /// What is in memory for one account.
@@ -108,6 +113,8 @@ struct State {
     /// How many tokens there were, and how many conversations with Entra.
     serial: u64,
     conversations: u64,
+    /// When Entra last gave a token, since the start.
+    renewed_at: Option<Timestamp>,
     /// How the last conversation ended, if badly.
     failure: Option<AccessError>,
     /// Entra said when to come back.
@@ -192,8 +199,9 @@ impl Access {
         for account in unopened {
             tracing::error!(%account, "the stored sign-in cannot be opened with this key");
         }
-        let inner =
-            Inner { store, entra, graph, seal, slots: Mutex::default(), flows: Mutex::default() };
+        let (slots, flows) = (Mutex::default(), Mutex::default());
+        let (renewed, not_renewed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let inner = Inner { store, entra, graph, seal, slots, flows, renewed, not_renewed };
         Ok(Access { inner: Arc::new(inner) })
     }
 
@@ -282,8 +290,16 @@ impl Access {
         }
         let asked = Instant::now();
         let outcome = self.refresh(account).await;
+        let counter = match &outcome {
+            Ok(_) => &self.inner.renewed,
+            Err(_) => &self.inner.not_renewed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         let mut state = slot.state();
         state.conversations += 1;
+        if outcome.is_ok() {
+            state.renewed_at = Some(self.inner.store.clock().now());
+        }
         match outcome {
             Ok(grant) => Ok(state.hold(grant.access, grant.lifetime, asked)),
             Err(failure) => {
@@ -379,6 +395,17 @@ impl Access {
             Err(later @ Failure::Later { .. }) => Err(later),
             Err(_) => Err(failure),
         }
+    }
+
+    /// When Entra last gave a token for this account; `None`: not since the start.
+    pub fn renewed_at(&self, account: AccountId) -> Option<Timestamp> {
+        lock(&self.inner.slots).get(&account)?.state().renewed_at
+    }
+
+    /// How many renewals there were since the start, and how many came to nothing.
+    pub fn renewals(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.inner.renewed), read(&self.inner.not_renewed))
     }
 
     /// Forgets what is in memory of an account that was removed.

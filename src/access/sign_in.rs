@@ -246,6 +246,7 @@ impl Access {
         {
             let mut state = slot.state();
             state.conversations += 1;
+            state.renewed_at = Some(inner.store.clock().now());
             state.hold(grant.access, grant.lifetime, asked);
         }
         tracing::info!(account = %account.id, profile = profile.name(), "signed in");

@@ -86,6 +86,11 @@ impl Shared {
         Shared { places, exchanges: former.exchanges.clone(), ..self }
     }
 
+    /// What counts them; it holds through any configuration that comes later.
+    pub fn places(&self) -> Places {
+        self.places.clone()
+    }
+
     /// Connections that are open now.
     pub fn connected(&self) -> usize {
         self.places.count()

@@ -117,7 +117,7 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
             sign_in(&line, address, profile, how).await
         }
         Command::List { json } => match line.ask(Request::Accounts {}).await? {
-            Reply::Accounts { accounts } => list(&accounts, json),
+            Reply::Accounts { accounts, .. } => list(&accounts, json),
             other => odd(&other),
         },
         Command::Password { address } => match line.ask(Request::NewPassword { address }).await? {

@@ -127,6 +127,7 @@ fn configuration(state: &Path, sandbox: &Sandbox, once: bool) -> anyhow::Result<
     config.smtp.implicit_tls = vec![listen(1465, once)];
     config.caldav.listen = vec![toml::Spanned::new(0..0, listen(1080, once))];
     config.caldav.tls = vec![listen(1443, once)];
+    config.page.listen = vec![toml::Spanned::new(0..0, listen(1088, once))];
     Ok(config)
 }
 
@@ -216,7 +217,11 @@ impl Demo {
             table(&rows)
         );
         if !args.once {
-            self.say_how_to_go_on();
+            let page = match control::handle(Request::PageLink {}, &self.running.control).await {
+                Reply::PageLink { url } => Some(url),
+                _ => None,
+            };
+            self.say_how_to_go_on(page.as_ref());
         }
         Ok(())
     }
@@ -296,7 +301,7 @@ impl Demo {
         })
     }
 
-    fn say_how_to_go_on(&self) {
+    fn say_how_to_go_on(&self, page: Option<&Secret>) {
         let (starttls, tls) =
             (self.address(Kind::Starttls).port(), self.address(Kind::ImplicitTls).port());
         let (ca, password) = (self.running.certificates.ca.display(), self.password.expose());
@@ -304,6 +309,9 @@ impl Demo {
         println!(
             "\nThe other meeting stands. See it in the calendars, and answer for Alex: {sandbox}/"
         );
+        if let Some(page) = page {
+            println!("\nLook at the bridge itself, within five minutes: {}", page.expose());
+        }
         println!("\nPoint a mail client at it:\n");
         for (name, value) in [
             ("Server", "localhost".to_owned()),

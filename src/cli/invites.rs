@@ -64,7 +64,7 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                 reply @ Reply::Invite { .. } if json => {
                     println!("{}", serde_json::to_string(&reply)?)
                 }
-                Reply::Invite { address, invite, octets, history } => {
+                Reply::Invite { address, invite, octets, history, .. } => {
                     println!("{}", row(&address, &invite));
                     for part in &invite.parts {
                         println!("{}", event(part));

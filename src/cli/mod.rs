@@ -13,6 +13,7 @@ pub mod line;
 mod log;
 mod logs;
 mod man;
+mod page;
 pub mod queue;
 mod queue_words;
 mod redirect;
@@ -69,6 +70,8 @@ pub enum Command {
     Logs(logs::Args),
     /// Have the daemon take up its configuration anew, and renewed certificates.
     Reload,
+    /// Open the status page in a browser.
+    Page(page::Args),
     /// Ask the daemon whether it goes on: exit status 0 if so.
     Health,
     /// Look at the invites that became events, and why.
@@ -115,6 +118,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::SelfTest(args) => selftest::run(args, configuration(cli.config, cli.state)).await,
         Command::Reload => reload::run(configuration(cli.config, cli.state)).await,
         Command::Health => health::run(configuration(cli.config, cli.state)).await,
+        Command::Page(args) => page::run(args, configuration(cli.config, cli.state)).await,
         Command::Logs(args) => logs::run(args, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await

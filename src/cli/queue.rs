@@ -110,7 +110,7 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
                 }
                 println!("{entry}");
             }
-            Reply::Entry { entry, account, expected } => {
+            Reply::Entry { entry, account, expected, .. } => {
                 print!("{}", show(&entry, account.as_deref(), expected));
             }
             other => odd(&other)?,

@@ -25,7 +25,7 @@ pub fn row(entry: &Entry) -> String {
 
 /// One line for an account that has mails on their way.
 pub fn line_of(waiting: &Waiting) -> String {
-    let Waiting { address, mails, throttled_until, expected } = waiting;
+    let Waiting { address, mails, throttled_until, expected, .. } = waiting;
     let mut line = format!("{address}: {mails} on their way");
     if let Some(until) = throttled_until {
         let _ = write!(line, ", throttled by Microsoft until {}", whole_second(*until));

@@ -42,6 +42,9 @@ pub async fn run(source: Source) -> anyhow::Result<()> {
     for (kind, address) in &running.calendars {
         tracing::info!(%address, kind = kind.name(), "listening");
     }
+    for address in &running.page {
+        tracing::info!(%address, kind = "page", "listening");
+    }
     for address in sockets.left() {
         tracing::warn!(
             %address,

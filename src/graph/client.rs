@@ -1,5 +1,6 @@
 //! The HTTP client: one request a call, no redirects, no retries, everything bounded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, Url, header};
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use super::failure::{Answer, Effect, Failure};
 use super::pace::{Paced, Slot};
+use super::tally::{Kind, Tally};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -22,6 +24,7 @@ pub struct Graph {
     sending: reqwest::Client,
     /// Asked before each request.
     paced: Option<Paced>,
+    tally: Arc<Tally>,
 }
 
 /// The base URL or the TLS set-up of this machine cannot be used.
@@ -69,7 +72,13 @@ impl Graph {
             reading: client().pool_idle_timeout(Duration::from_secs(60)).build()?,
             sending: client().pool_max_idle_per_host(0).http1_only().build()?,
             paced: None,
+            tally: Arc::default(),
         })
+    }
+
+    /// What was asked and answered, through any of its clones.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// For the mailbox that the slot is of: no request is made that it may not make now.
@@ -130,7 +139,8 @@ impl Graph {
             Err(error) => return Err(Failure::of_transport(&error.without_url(), effect)),
         };
         if let Some(paced) = &self.paced {
-            paced.ask(uploaded_octets(&request))?;
+            let may = paced.ask(uploaded_octets(&request));
+            may.inspect_err(|_| self.tally.count(Kind::PutOff))?;
         }
         let answer = self.answered(client.execute(request).await, request_id, effect).await;
         if let (Some(paced), Err(Failure::Later { after: Some(after), throttled: true, .. })) =
@@ -150,6 +160,7 @@ impl Graph {
     ) -> Result<Success, Failure> {
         // A URL may be a secret, and is of no use in a note.
         let failed = |error: reqwest::Error| Failure::of_transport(&error.without_url(), effect);
+        self.tally.count(response.as_ref().map_or(Kind::Lost, |got| Kind::of(got.status())));
         let mut response = response.map_err(failed)?;
         let status = response.status();
         tracing::debug!(

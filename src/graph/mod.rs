@@ -18,6 +18,7 @@ pub mod online_meeting;
 pub mod outside;
 pub mod pace;
 pub mod resource;
+pub mod tally;
 pub mod upload;
 mod window;
 pub mod zone;

@@ -226,6 +226,12 @@ impl Pace {
         Some(until.saturating_sub(self.clock.running())).filter(|left| !left.is_zero())
     }
 
+    /// How many mailboxes Microsoft wants left alone.
+    pub fn throttled(&self) -> usize {
+        let now = self.clock.running();
+        self.lock().values().filter(|mailbox| mailbox.throttled_until > now).count()
+    }
+
     /// `None` before the first attempt has ended.
     pub fn forecast(&self, account: &Account) -> Option<Forecast> {
         let now = self.clock.running();

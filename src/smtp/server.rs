@@ -115,6 +115,11 @@ impl Shared {
         &self.logins
     }
 
+    /// What counts them; it holds through any configuration that comes later.
+    pub fn places(&self) -> Places {
+        self.places.clone()
+    }
+
     /// Connections that are open now.
     pub fn connected(&self) -> usize {
         self.places.count()

@@ -14,6 +14,7 @@ use super::calendars::{DEFAULT, ensure};
 use super::entry_id::EntryId;
 use super::incoming::{NewEntry, Receipt};
 use super::spool::{Kind, SpoolError, decode};
+use super::tally::one_more;
 use super::{Store, StoreError};
 use crate::account::AccountId;
 use crate::submission::Envelope;
@@ -252,7 +253,10 @@ impl Store {
                 })
                 .await;
             match &done {
-                Ok(Ok(Changed::Kept { .. })) => spool.changed.notify_one(),
+                Ok(Ok(Changed::Kept { .. })) => {
+                    one_more(&spool.tally.accepted);
+                    spool.changed.notify_one();
+                }
                 _ => {
                     spool.waiting_octets.fetch_sub(size, Ordering::Relaxed);
                 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::entry_id::EntryId;
 use super::spool::{Kind, SpoolError, decode};
+use super::tally::one_more;
 use super::{Store, die};
 use crate::account::{Account, AccountId};
 use crate::submission::Envelope;
@@ -206,6 +207,7 @@ impl Incoming {
             if let Some(mut part) = file {
                 part.keep = true;
             }
+            one_more(&store.inner.spool.tally.accepted);
             store.inner.spool.changed.notify_one();
         }
         Ok(receipt)

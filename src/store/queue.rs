@@ -80,6 +80,8 @@ pub struct OnTheirWay {
     pub octets: u64,
     /// When the last of them falls due.
     pub last_due_at: Timestamp,
+    /// When the first of them was accepted.
+    pub oldest_at: Timestamp,
 }
 
 impl Store {
@@ -136,8 +138,8 @@ impl Store {
     pub async fn on_their_way(&self) -> Result<Vec<OnTheirWay>, StoreError> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(concat!(
-            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at \
-             FROM entry WHERE ",
+            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at, \
+             min(accepted_at) AS oldest_at FROM entry WHERE ",
             on_its_way!(),
             " GROUP BY account",
         ))
@@ -151,8 +153,8 @@ impl Store {
     pub async fn up_to(&self, entry: &Entry) -> Result<Option<OnTheirWay>, StoreError> {
         let mut connection = self.read().await?;
         let row = sqlx::query(concat!(
-            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at \
-             FROM entry WHERE account = ?1 AND (due_at, id) <= (?2, ?3) AND ",
+            "SELECT account, count(*) AS mails, sum(size) AS octets, max(due_at) AS last_due_at, \
+             min(accepted_at) AS oldest_at FROM entry WHERE account = ?1 AND (due_at, id) <= (?2, ?3) AND ",
             on_its_way!(),
             " HAVING max(due_at) = ?2",
         ))
@@ -269,7 +271,13 @@ impl Store {
             }
             _ => (Verdict::Queued, report),
         };
-        let ended = matches!(outcome, Outcome::Sent | Outcome::Failed { .. });
+        let became = match &outcome {
+            Outcome::Sent => State::Sent,
+            Outcome::Later { .. } => State::Queued,
+            Outcome::Failed { .. } => State::Failed,
+            Outcome::Held { .. } => State::Held,
+        };
+        let ended = matches!(became, State::Sent | State::Failed);
         // What failed may be tried again when the cause is gone, unless it would be in the way.
         let kept = matches!(outcome, Outcome::Failed { .. })
             && matches!(verdict, Verdict::Queued)
@@ -291,6 +299,9 @@ impl Store {
                 spool.waiting_octets.fetch_sub(report_octets, Ordering::Relaxed);
                 return Err(error);
             }
+        }
+        if kind != Kind::Report {
+            spool.tally.became(became, now.duration_since(entry.accepted_at).unsigned_abs());
         }
         if ended && !kept {
             self.let_go(id, size).await;
@@ -407,11 +418,13 @@ impl Store {
 
 fn on_their_way(row: &SqliteRow) -> Result<OnTheirWay, sqlx::Error> {
     let count = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    let time = |column| decode(Timestamp::from_millisecond(row.try_get(column)?));
     Ok(OnTheirWay {
         account: account_id(row)?,
         mails: count("mails")?,
         octets: count("octets")?,
-        last_due_at: decode(Timestamp::from_millisecond(row.try_get("last_due_at")?))?,
+        last_due_at: time("last_due_at")?,
+        oldest_at: time("oldest_at")?,
     })
 }
 

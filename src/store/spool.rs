@@ -38,6 +38,7 @@ use super::history;
 pub use super::incoming::{Incoming, ROW_OCTETS_MAX, Receipt};
 use super::progress::{self, Progress};
 pub use super::queue::{Most, OnTheirWay};
+use super::tally::Tally;
 use super::verdict::Waiting;
 use super::{Room, Store, StoreError};
 use crate::account::AccountId;
@@ -177,6 +178,7 @@ pub(super) struct Shared {
     pub(super) waiting_octets: AtomicU64,
     pub(super) changed: Notify,
     pub(super) waiting: Arc<Waiting>,
+    pub(super) tally: Tally,
 }
 
 impl Shared {
@@ -206,6 +208,7 @@ impl Shared {
             waiting_octets: AtomicU64::new(waiting.max(0).cast_unsigned()),
             changed: Notify::new(),
             waiting: Arc::default(),
+            tally: Tally::default(),
         })
     }
 
@@ -329,6 +332,28 @@ impl Store {
             "SELECT * FROM entry WHERE ?1 IS NULL OR state = ?1 ORDER BY id DESC LIMIT ?2",
         )
         .bind(state.map(State::name))
+        .bind(most)
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(rows.iter().map(self::entry).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The newest entries accepted before one, newest first; of one state or account if asked for.
+    pub async fn entries_before(
+        &self,
+        before: Option<EntryId>,
+        state: Option<State>,
+        account: Option<AccountId>,
+        most: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "SELECT * FROM entry WHERE (?1 IS NULL OR id < ?1) AND (?2 IS NULL OR state = ?2) \
+             AND (?3 IS NULL OR account = ?3) ORDER BY id DESC LIMIT ?4",
+        )
+        .bind(before.map(|id| id.to_string()))
+        .bind(state.map(State::name))
+        .bind(account.map(|id| id.0.as_bytes().to_vec()))
         .bind(most)
         .fetch_all(&mut *connection)
         .await?;

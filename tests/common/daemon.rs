@@ -100,7 +100,7 @@ impl Site {
              [entra]\nclient_id = \"5ca1ab1e-0000-4000-8000-000000000001\"\n\
              login_url = \"{url}\"\ngraph_url = \"{url}\"\n\
              [smtp]\nstarttls = []\nimplicit_tls = []\nclear = [\"127.0.0.1:0\"]\n\
-             [caldav]\nlisten = []\ntls = []\n\
+             [caldav]\nlisten = []\ntls = []\n[page]\nlisten = []\n\
              [spool]\nkeep_free_mib = 0\n\
              [doubt]\nquiet_seconds = 0.04\n\
              [account.\"{USER}\"]\nsend_as = [\"{NOT_OURS}\"]\n"
@@ -295,7 +295,7 @@ impl Site {
     /// Whether a daemon's account is ready to send. It lives.
     pub fn is_signed_in(&self) -> bool {
         match self.ask(&Request::Accounts {}) {
-            Some(Reply::Accounts { accounts }) => {
+            Some(Reply::Accounts { accounts, .. }) => {
                 accounts.iter().all(|account| account.standing == Standing::Ready)
             }
             odd => panic!("{odd:?}"),

@@ -20,6 +20,7 @@ use postbridge::account::{Address, Profile};
 use postbridge::app::{self, Running};
 use postbridge::caldav::server as caldav;
 use postbridge::cli::submit::{Mail, submit};
+use postbridge::clock::Clock;
 use postbridge::config::Config;
 use postbridge::control::{self, Control, Reply, Request};
 use postbridge::entra::{Cloud, Settings};
@@ -82,6 +83,7 @@ pub fn configuration(state: &std::path::Path, sandbox: &Sandbox) -> Config {
     config.smtp.implicit_tls = vec![([127, 0, 0, 1], 0).into()];
     config.caldav.listen = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
     config.caldav.tls = vec![([127, 0, 0, 1], 0).into()];
+    config.page.listen = vec![toml::Spanned::new(0..0, ([127, 0, 0, 1], 0).into())];
     config.spool.keep_free_mib = 0;
     config
 }
@@ -144,6 +146,17 @@ impl TestBridge {
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestBridge {
         TestBridge::start_as(Profile::Full, change).await
+    }
+
+    /// By a clock that the test moves.
+    pub async fn start_at(clock: Clock) -> TestBridge {
+        let sandbox = sandbox().await;
+        let state = private_directory();
+        let config = configuration(state.path(), &sandbox);
+        let running = app::start_at(&config, clock).await.unwrap();
+        let password = add_account(&running.control, Profile::Full).await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        TestBridge { sandbox, running, config, password, state, http }
     }
 
     /// An account with this profile.
