@@ -2,6 +2,7 @@
 
 pub mod account;
 mod annotated;
+mod archive;
 pub mod config;
 pub mod demo;
 mod demo_invite;
@@ -10,6 +11,8 @@ mod fitness;
 pub mod invites;
 pub mod line;
 mod man;
+mod passphrase;
+mod progress;
 pub mod queue;
 mod queue_words;
 mod redirect;
@@ -21,6 +24,7 @@ mod sendmail_options;
 mod sendmail_session;
 pub mod serve;
 pub mod submit;
+mod transfer;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -67,6 +71,12 @@ pub enum Command {
     /// Look at the invites that became events, and why.
     #[command(subcommand)]
     Invites(invites::Command),
+    /// Copy all that is remembered into a directory, while the bridge runs.
+    Backup(transfer::Backup),
+    /// Write accounts, calendars, invites and mails into a file, to take them to another machine.
+    Export(transfer::Export),
+    /// Bring in what export or backup made; the state directory has no database yet.
+    Import(transfer::Import),
     /// Check the configuration, or show what it comes to.
     #[command(subcommand)]
     Config(config::Command),
@@ -103,6 +113,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await
         }
+        Command::Backup(args) => transfer::backup(args, configuration(cli.config, cli.state)).await,
+        Command::Export(args) => transfer::export(args, configuration(cli.config, cli.state)).await,
+        Command::Import(args) => transfer::import(args, configuration(cli.config, cli.state)).await,
         Command::Config(command) => {
             let file = cli.config.clone();
             config::run(command, file, configuration(cli.config, cli.state))

@@ -33,7 +33,9 @@ async fn s_nail_sends_by_sendmail() {
     private_file(&scene.file("rc"), &settings);
     let mut command = bare(&program, scene.home.path());
     // Of root it takes the home directory that the system knows.
-    command.env("XDG_CONFIG_HOME", scene.file(".config")).env("XDG_STATE_HOME", scene.file("state"));
+    command
+        .env("XDG_CONFIG_HOME", scene.file(".config"))
+        .env("XDG_STATE_HOME", scene.file("state"));
     command.env("MAILRC", scene.file("rc")).arg("-n").args(["-s", "s-nail", "-b", USER, COLLEAGUE]);
     run(&mut command, b"Hello, J\xc3\xbcrgen\n").await.succeeded();
     scene.arrives(&[&format!("{COLLEAGUE}: s-nail"), &format!("{USER}: s-nail")]).await;
