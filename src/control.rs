@@ -26,6 +26,7 @@ use crate::account::{Account, Address, Profile, Standing};
 use crate::entra::hint;
 use crate::graph::pace::Pace;
 use crate::invite::Invite;
+use crate::probe::{self, Checked, Trial};
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
 use crate::store::invites::{Decided, Remembered};
@@ -109,6 +110,15 @@ pub enum Request {
         address: Option<Address>,
         uid: String,
     },
+    /// Whether Microsoft lets the account do what it is for.
+    CheckAccount {
+        address: Address,
+    },
+    /// Makes something in the account's mailbox; answered by its entry.
+    Try {
+        address: Address,
+        trial: Trial,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -174,6 +184,9 @@ pub enum Reply {
     },
     ForgottenInvites {
         invites: u64,
+    },
+    Checked {
+        checked: Box<Checked>,
     },
     /// Nothing was changed; the text says why and what to do.
     Refused {
@@ -345,6 +358,23 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
                 invites += u64::from(store.forget_invite(account.id, &uid).await?);
             }
             Reply::ForgottenInvites { invites }
+        }
+        Request::CheckAccount { address } => {
+            let account = find(store, &address).await?;
+            let checked = probe::check(&account, access).await;
+            // Entra may have ended the sign-in just now.
+            let account = find(store, &address).await?;
+            let checked = Checked { account: (*account).clone(), ..checked };
+            Reply::Checked { checked: Box::new(checked) }
+        }
+        Request::Try { address, trial } => {
+            let account = find(store, &address).await?;
+            let made = probe::make(store, &account, trial).await;
+            let id = made.map_err(|error| Refusal(error.to_string()))?;
+            match store.entry(id).await? {
+                Some(entry) => control.shown(entry).await?,
+                None => return Err(no_such_mail(id)),
+            }
         }
         Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {
             Polled::Waiting => Reply::Waiting {},

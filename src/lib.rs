@@ -47,6 +47,7 @@
 //! | [`worker`] | claims, settles, retries | call Graph |
 //! | [`watch`] | looks at what happened to our events in Outlook | change one |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
+//! | [`probe`] | whether an account works; a mail and an event to itself, through the spool | read a mail or an appointment |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`clock`] | the time, which a test may move ahead | be passed over, but for sockets and tokens |
 //! | [`sandbox`] | Microsoft 365 as far as it is known | name a file outside itself |
@@ -133,6 +134,7 @@ pub mod listen;
 pub mod login;
 pub mod mime;
 pub mod plan;
+pub mod probe;
 pub mod recurrence;
 pub mod report;
 pub mod report_command;

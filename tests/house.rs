@@ -49,7 +49,7 @@ const PURE_FILES: [&str; 20] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     ("caldav", &["listen", "login", "store"]),
     ("clock", &[]),
     ("graph", &["clock"]),
@@ -64,7 +64,8 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("watch", &["execute", "graph::pace", "store"]),
     ("worker", &["execute", "store", "graph::pace", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "store", "entra::hint", "graph::pace"]),
+    ("probe", &["access", "graph", "store"]),
+    ("control", &["access", "store", "entra::hint", "graph::pace", "probe"]),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",
@@ -96,6 +97,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "config",
             "control",
             "entra",
+            "probe",
             "sandbox",
             "smtp",
             "store",

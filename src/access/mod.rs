@@ -201,6 +201,17 @@ impl Access {
         &self.inner.store
     }
 
+    /// What tokens are for.
+    pub fn graph(&self) -> &Graph {
+        &self.inner.graph
+    }
+
+    /// A token that Entra gives out now, whatever is in hand: it shows whether the sign-in still works.
+    pub async fn new_token(&self, account: AccountId) -> Result<AccessToken, AccessError> {
+        let in_hand = self.slot(account).state().held.as_ref().map(|held| held.token.serial);
+        self.token(account, in_hand).await
+    }
+
     /// An access token that is good now, renewed when it is past 80 % of its life.
     pub async fn access_token(&self, account: AccountId) -> Result<AccessToken, AccessError> {
         self.token(account, None).await

@@ -6,6 +6,11 @@ mod archive;
 pub mod config;
 pub mod demo;
 mod demo_invite;
+mod doctor;
+mod doctor_accounts;
+mod doctor_machine;
+mod doctor_network;
+mod doctor_words;
 pub mod exit;
 mod fitness;
 pub mod invites;
@@ -71,6 +76,8 @@ pub enum Command {
     /// Look at the invites that became events, and why.
     #[command(subcommand)]
     Invites(invites::Command),
+    /// Look at everything that a mail needs on its way, and say what to do about what is wrong.
+    Doctor(doctor::Doctor),
     /// Copy all that is remembered into a directory, while the bridge runs.
     Backup(transfer::Backup),
     /// Write accounts, calendars, invites and mails into a file, to take them to another machine.
@@ -112,6 +119,10 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Queue(command) => queue::run(command, configuration(cli.config, cli.state)).await,
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await
+        }
+        Command::Doctor(args) => {
+            let file = cli.config.clone();
+            return doctor::run(args, file, configuration(cli.config, cli.state)).await;
         }
         Command::Backup(args) => transfer::backup(args, configuration(cli.config, cli.state)).await,
         Command::Export(args) => transfer::export(args, configuration(cli.config, cli.state)).await,
