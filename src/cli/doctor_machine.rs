@@ -16,8 +16,9 @@ use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificat
 use super::doctor_words::Finding;
 use super::fitness;
 use crate::config::Config;
+use crate::store;
 use crate::store::snapshot::DATABASE;
-use crate::{store, tls};
+use crate::tls;
 
 /// A listener on this machine answers at once.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
