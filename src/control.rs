@@ -31,6 +31,7 @@ use crate::graph::pace::{Limits, Pace};
 use crate::invite::Invite;
 use crate::link::Links;
 use crate::mime;
+use crate::probe::{self, Checked, Trial};
 use crate::pulse::{self, Pulse};
 use crate::secret::Secret;
 use crate::store::accounts::AddError;
@@ -150,6 +151,15 @@ pub enum Request {
         address: Option<Address>,
         uid: String,
     },
+    /// Whether Microsoft lets the account do what it is for.
+    CheckAccount {
+        address: Address,
+    },
+    /// Makes something in the account's mailbox; answered by its entry.
+    Try {
+        address: Address,
+        trial: Trial,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -247,6 +257,9 @@ pub enum Reply {
     },
     ForgottenInvites {
         invites: u64,
+    },
+    Checked {
+        checked: Box<Checked>,
     },
     /// Nothing was changed; the text says why and what to do.
     Refused {
@@ -523,6 +536,23 @@ async fn carry_out(request: Request, control: &Control) -> Result<Reply, Refusal
                 invites += u64::from(store.forget_invite(account.id, &uid).await?);
             }
             Reply::ForgottenInvites { invites }
+        }
+        Request::CheckAccount { address } => {
+            let account = find(store, &address).await?;
+            let checked = probe::check(&account, access).await;
+            // Entra may have ended the sign-in just now.
+            let account = find(store, &address).await?;
+            let checked = Checked { account: (*account).clone(), ..checked };
+            Reply::Checked { checked: Box::new(checked) }
+        }
+        Request::Try { address, trial } => {
+            let account = find(store, &address).await?;
+            let made = probe::make(store, &account, trial).await;
+            let id = made.map_err(|error| Refusal(error.to_string()))?;
+            match store.entry(id).await? {
+                Some(entry) => control.shown(entry).await?,
+                None => return Err(no_such_mail(id)),
+            }
         }
         Request::PollSignIn { flow } => match access.poll_sign_in(flow).await? {
             Polled::Waiting => Reply::Waiting {},

@@ -52,6 +52,7 @@
 //! | [`page`] | the status page, metrics and health, and what strangers are told there | decide what a request does |
 //! | [`link`] | one-time links to the page | keep one that was taken |
 //! | [`report_command`] | gives a copy of each report to a local command | hold up a mail |
+//! | [`probe`] | whether an account works; a mail and an event to itself, through the spool | read a mail or an appointment |
 //! | [`control`] | the operator's requests, by socket or by hand | log one |
 //! | [`pulse`] | whether writer and worker go on | be fed by a timer |
 //! | [`clock`] | the time, which a test may move ahead | be passed over, but for sockets and tokens |
@@ -142,6 +143,7 @@ pub mod login;
 pub mod mime;
 pub mod page;
 pub mod plan;
+pub mod probe;
 pub mod pulse;
 pub mod recurrence;
 pub mod report;

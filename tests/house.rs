@@ -50,7 +50,7 @@ const PURE_FILES: [&str; 20] = [
 ];
 
 /// Who, and whom beside the pure ones. A name with `::` allows that part alone.
-const MAY_NAME: [(&str, &[&str]); 23] = [
+const MAY_NAME: [(&str, &[&str]); 24] = [
     ("caldav", &["listen", "login", "store"]),
     ("clock", &[]),
     ("graph", &["clock"]),
@@ -67,7 +67,10 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
     ("pulse", &["store"]),
     ("worker", &["execute", "store", "graph::pace", "pulse", "report_command"]),
     ("report_command", &["store::spool"]),
-    ("control", &["access", "execute", "store", "entra::hint", "graph::pace", "link", "pulse"]),
+    (
+        "control",
+        &["access", "execute", "store", "entra::hint", "graph::pace", "link", "probe", "pulse"],
+    ),
     (
         "page",
         &[
@@ -82,6 +85,7 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
             "tls",
         ],
     ),
+    ("probe", &["access", "graph", "store"]),
     ("config", &["caldav::names", "entra", "store", "smtp::limits"]),
     (
         "app",
@@ -118,6 +122,7 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
             "entra",
             "listen",
             "pulse",
+            "probe",
             "sandbox",
             "smtp",
             "store",

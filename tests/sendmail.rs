@@ -153,8 +153,8 @@ fn a_mail_goes_to_whom_its_header_names_and_bcc_is_not_shown() {
     let text =
         format!("To: {COLLEAGUE}\nBcc: {SECRET}\nSubject: header\n\nfirst\n.\n..second\nlast");
     scene.sends(&["-t", "-oi", "-F", "Nightly Backup"], &text);
-    let text = format!("Subject: arguments\nTo: all\n\nup to here\n.\nnot this\n");
-    scene.sends(&["-F", "x", "--", COLLEAGUE, SECRET], &text);
+    let text = "Subject: arguments\nTo: all\n\nup to here\n.\nnot this\n";
+    scene.sends(&["-F", "x", "--", COLLEAGUE, SECRET], text);
     scene.arrived(
         &mut daemon,
         &[

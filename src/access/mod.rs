@@ -209,9 +209,15 @@ impl Access {
         &self.inner.store
     }
 
-    /// Without a pace of its own.
+    /// What tokens are for; without a pace of its own.
     pub fn graph(&self) -> &Graph {
         &self.inner.graph
+    }
+
+    /// A token that Entra gives out now, whatever is in hand: it shows whether the sign-in still works.
+    pub async fn new_token(&self, account: AccountId) -> Result<AccessToken, AccessError> {
+        let in_hand = self.slot(account).state().held.as_ref().map(|held| held.token.serial);
+        self.token(account, in_hand).await
     }
 
     /// An access token that is good now, renewed when it is past 80 % of its life.

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use crate::app::StartError;
+use crate::cli::archive::Unreadable;
 use crate::cli::config::Unfit;
+use crate::cli::transfer::NotEmpty;
 use crate::config::ConfigError;
 use crate::entra::seal::KeyError;
 use crate::store::OpenError;
@@ -20,7 +22,7 @@ pub const NO_USER: u8 = 67;
 pub const UNAVAILABLE: u8 = 69;
 /// EX_TEMPFAIL: not now, and it could not be kept (`sendmail`).
 pub const NOT_NOW: u8 = 75;
-/// EX_DATAERR: the database is of a newer version.
+/// EX_DATAERR: the database, or what is to be imported, is of a newer version or none at all.
 pub const NEWER_DATABASE: u8 = 65;
 /// EX_NOINPUT: the key file is missing or is not a key.
 pub const KEY: u8 = 66;
@@ -66,6 +68,13 @@ pub fn status(error: &anyhow::Error) -> u8 {
         .find_map(|cause| {
             if cause.is::<ConfigError>() || cause.is::<Unfit>() {
                 return Some(CONFIG);
+            }
+            if cause.is::<NotEmpty>() {
+                return Some(STATE);
+            }
+            if matches!(cause.downcast_ref(), Some(Unreadable::Newer(_) | Unreadable::NotOurs(..)))
+            {
+                return Some(NEWER_DATABASE);
             }
             if let Some(open) = cause.downcast_ref::<OpenError>() {
                 return Some(of_open(open));

@@ -17,10 +17,16 @@ use crate::tls;
 /// Everything that keeps the bridge from starting with this configuration: the key, its value, and what
 /// to do about it, a sentence for each.
 pub fn faults(config: &Config) -> Vec<String> {
+    let mut faults = faults_of_text(config);
+    faults.extend(state_directory(&config.state_dir()));
+    faults
+}
+
+/// The same, without the state directory.
+pub fn faults_of_text(config: &Config) -> Vec<String> {
     let mut faults = addresses_twice(&addresses(config));
     faults.extend(key_pair(config));
     faults.extend(report_command(config));
-    faults.extend(state_directory(&config.state_dir()));
     if config.entra.is_none() {
         faults.push(StartError::NotConfigured.to_string());
     }

@@ -1,5 +1,6 @@
 //! `postbridge invites`: the invites that became events, and why each is as it is.
 
+use anyhow::bail;
 use clap::Subcommand;
 
 use super::line::{Line, odd};
@@ -79,7 +80,11 @@ pub async fn run(command: Command, config: anyhow::Result<Config>) -> anyhow::Re
             }
         }
         Command::Forget { uid, account } => {
-            match line.ask(Request::ForgetInvite { address: account, uid }).await? {
+            let request = Request::ForgetInvite { address: account, uid: uid.clone() };
+            match line.ask(request).await? {
+                Reply::ForgottenInvites { invites: 0 } => {
+                    bail!("No invite with the UID {uid} is known.")
+                }
                 Reply::ForgottenInvites { invites } => println!("{invites} forgotten"),
                 other => odd(&other)?,
             }

@@ -2,9 +2,15 @@
 
 pub mod account;
 mod annotated;
+mod archive;
 pub mod config;
 pub mod demo;
 mod demo_invite;
+mod doctor;
+mod doctor_accounts;
+mod doctor_machine;
+mod doctor_network;
+mod doctor_words;
 pub mod exit;
 mod fitness;
 mod health;
@@ -14,6 +20,8 @@ mod log;
 mod logs;
 mod man;
 mod page;
+mod passphrase;
+mod progress;
 pub mod queue;
 mod queue_words;
 mod redirect;
@@ -27,6 +35,7 @@ mod sendmail_options;
 mod sendmail_session;
 pub mod serve;
 pub mod submit;
+mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +89,14 @@ pub enum Command {
     /// Ask a mailbox what Microsoft's documentation leaves open, with its owner's consent.
     #[command(name = "selftest")]
     SelfTest(selftest::Args),
+    /// Look at everything that a mail needs on its way, and say what to do about what is wrong.
+    Doctor(doctor::Doctor),
+    /// Copy all that is remembered into a directory, while the bridge runs.
+    Backup(transfer::Backup),
+    /// Write accounts, calendars, invites and mails into a file, to take them to another machine.
+    Export(transfer::Export),
+    /// Bring in what export or backup made; the state directory has no database yet.
+    Import(transfer::Import),
     /// Check the configuration, or show what it comes to.
     #[command(subcommand)]
     Config(config::Command),
@@ -123,6 +140,13 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Invites(command) => {
             invites::run(command, configuration(cli.config, cli.state)).await
         }
+        Command::Doctor(args) => {
+            let file = cli.config.clone();
+            return doctor::run(args, file, configuration(cli.config, cli.state)).await;
+        }
+        Command::Backup(args) => transfer::backup(args, configuration(cli.config, cli.state)).await,
+        Command::Export(args) => transfer::export(args, configuration(cli.config, cli.state)).await,
+        Command::Import(args) => transfer::import(args, configuration(cli.config, cli.state)).await,
         Command::Config(command) => {
             let file = cli.config.clone();
             config::run(command, file, configuration(cli.config, cli.state))

@@ -59,6 +59,8 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
         format!("the sandbox cannot start on {http} and {https} (--listen, --https)")
     })?;
 
+    // Before it says that it is there: who reads that may stop it at once.
+    let stop = super::asked_to_stop()?;
     let url = sandbox.url();
     println!("Sandbox of Microsoft 365 at {url}");
     println!("  sign-in   {url}/organizations/v2.0/.well-known/openid-configuration");
@@ -72,6 +74,6 @@ pub async fn run(args: Args, state: Option<PathBuf>) -> anyhow::Result<()> {
     for user in &sandbox.world().users {
         println!("  mailbox   {}", user.address);
     }
-    super::asked_to_stop()?.await;
+    stop.await;
     Ok(())
 }

@@ -71,7 +71,9 @@ pub fn called(mut arguments: impl Iterator<Item = OsString>) -> Option<Vec<Strin
             None
         }
     };
-    Some(first.into_iter().chain(arguments.map(text)).collect())
+    let arguments: Vec<String> = first.into_iter().chain(arguments.map(text)).collect();
+    // The one option of the other commands that is not sendmail's.
+    (arguments != ["--help"]).then_some(arguments)
 }
 
 pub async fn run(arguments: Vec<String>) -> ExitCode {

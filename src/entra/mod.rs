@@ -8,7 +8,7 @@
 //!  cloud    where Microsoft is                 token   what the token endpoint answers
 //!  signin   code with PKCE, device code,       hint    AADSTS code → what to do
 //!           refresh                            seal    a refresh token, for the disk
-//!  http     one request, one answer
+//!  http     one request, one answer             passphrase   the same, for another machine
 //! ```
 
 use std::time::Duration;
@@ -16,6 +16,7 @@ use std::time::Duration;
 pub mod cloud;
 pub mod hint;
 pub mod http;
+pub mod passphrase;
 pub mod seal;
 pub mod signin;
 pub mod token;

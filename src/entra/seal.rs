@@ -20,7 +20,7 @@ use crate::secret::Secret;
 
 /// Name of the systemd credential, and of the key file in the state directory.
 pub const KEY_NAME: &str = "kek";
-const KEY_OCTETS: usize = 32;
+pub(super) const KEY_OCTETS: usize = 32;
 const NONCE_OCTETS: usize = 12;
 /// First octet of everything sealed: how to read the rest.
 const VERSION: u8 = 1;
@@ -44,6 +44,8 @@ pub enum Source {
     Credential,
     /// A file beside the database; the caller warns about it once.
     File(PathBuf),
+    /// What a person knows; for a file that leaves the machine.
+    Passphrase,
 }
 
 /// Why there is no key. Each has its own remedy in its text.
@@ -108,6 +110,11 @@ impl Seal {
         let key = RandomizedNonceKey::new(&AES_256_GCM, key)
             .map_err(|_| KeyError::Malformed(path.to_owned()))?;
         Ok(Seal { key, source })
+    }
+
+    /// With a key that was made of a passphrase.
+    pub(super) fn by_passphrase(key: &[u8; KEY_OCTETS]) -> Result<Seal, KeyError> {
+        Seal::new(key, Source::Passphrase, Path::new("passphrase"))
     }
 
     pub fn source(&self) -> &Source {

@@ -38,6 +38,16 @@ impl Graph {
         })
     }
 
+    /// `GET /me/mailFolders/drafts`, its id alone: whether the mailbox can be reached. No mail is read.
+    pub async fn drafts_folder(&self, token: &str) -> Result<(), Failure> {
+        let path = ["me", "mailFolders", "drafts"];
+        self.call(Effect::Harmless, Method::GET, &path, token, |request| {
+            request.query(&[("$select", "id")])
+        })
+        .await
+        .map(drop)
+    }
+
     /// `POST /me/sendMail` with a whole RFC 5322 message in base64 (Graph: user-sendmail). Needs
     /// Mail.Send. Exchange mails the addresses of To, Cc and Bcc, and keeps a copy in Sent Items.
     pub async fn send_mime(&self, token: &str, message: &[u8]) -> Result<(), Failure> {

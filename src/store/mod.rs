@@ -25,6 +25,7 @@ mod password;
 pub mod progress;
 mod queue;
 mod schema;
+pub mod snapshot;
 pub mod spool;
 pub mod tally;
 pub mod tokens;
@@ -78,13 +79,23 @@ pub enum OpenError {
     )]
     Foreign { path: PathBuf, owner: u32 },
     #[error(
-        "{path} was written by a newer postbridge; install that version again, or restore a backup made before the upgrade"
+        "{path} was written by a newer postbridge; install that version again, or restore a backup made before the upgrade{}",
+        of_copy(.copy.as_deref())
     )]
-    Newer { path: PathBuf },
+    Newer { path: PathBuf, copy: Option<PathBuf> },
     #[error("{path} cannot be used: {source}")]
     Unusable { path: PathBuf, source: io::Error },
     #[error("{path} cannot be opened as a database: {source}")]
     Database { path: PathBuf, source: sqlx::Error },
+}
+
+fn of_copy(copy: Option<&Path>) -> String {
+    copy.map_or_else(String::new, |copy| {
+        format!(
+            ", such as {}, of which mails that wait may have been sent since: look in Sent Items",
+            copy.display()
+        )
+    })
 }
 
 /// Why a read or a change did not happen. After an error from [`Store::write`] nothing was changed.
@@ -132,7 +143,7 @@ impl Store {
     /// The same, by this clock.
     pub async fn open_at(directory: &Path, room: Room, clock: Clock) -> Result<Store, OpenError> {
         let lock = lock_with_patience(directory).await?;
-        let path = directory.join("postbridge.db");
+        let path = directory.join(snapshot::DATABASE);
         let database = |source| OpenError::Database { path: path.clone(), source };
         let log = directory.join("postbridge.db-wal");
         renew_log(&log).map_err(|source| OpenError::Unusable { path: log, source })?;
@@ -150,8 +161,10 @@ impl Store {
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         let mut connection = options.connect().await.map_err(database)?;
-        schema::migrate(&mut connection).await.map_err(|error| match error {
-            schema::MigrateError::Newer => OpenError::Newer { path: path.clone() },
+        schema::migrate(&mut connection, &path).await.map_err(|error| match error {
+            schema::MigrateError::Newer => {
+                OpenError::Newer { path: path.clone(), copy: schema::copy_before(&path) }
+            }
             schema::MigrateError::Failed(source) => database(source),
         })?;
         // From here on the database is there: one that is missing must not be made anew, empty.
@@ -219,6 +232,12 @@ impl std::fmt::Debug for Store {
 pub fn is_held(directory: &Path) -> bool {
     let Ok(file) = File::open(directory.join("lock")) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Keeps everybody else out of a state directory for as long as the file lives; makes the directory if it is
+/// not there.
+pub async fn hold(directory: &Path) -> Result<File, OpenError> {
+    lock_with_patience(directory).await
 }
 
 /// A command may hold the lock for a moment; whoever holds it longer is another daemon.
