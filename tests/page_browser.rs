@@ -467,7 +467,7 @@ async fn two_days(bridge: &TestBridge, clock: &Clock) {
         let now = store.clock().now();
         let all = vec![(account.id, Most::ALL)];
         for (n, entry) in store.claim(all, now, now).await.unwrap().iter().enumerate() {
-            let (due_at, waited) = (now, Duration::ZERO);
+            let (due_at, waited) = (now + Duration::from_secs(2), Duration::ZERO);
             if hour % 5 == 4 && n < 3 {
                 let note = "Microsoft asked for a pause".to_owned();
                 let later = Outcome::Later { due_at, waited, note };
