@@ -481,6 +481,15 @@ async fn what_is_counted_is_served_as_prometheus_wants_it_and_names_nobody() {
     ] {
         assert!(text.lines().any(|one| one.trim_end_matches(".0") == line), "{line}: {text}");
     }
+    let (_, calendar) = page.bridge.running.calendars[0];
+    let _open = Http::connect(calendar).await;
+    let seen = async {
+        let open = "postbridge_connections{protocol=\"caldav\"} 1";
+        while !page.raw("GET /metrics", &[], b"").await.text().contains(open) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("a connection is not counted");
     let done = text.lines().find(|line| line.contains("answer=\"done\"")).unwrap();
     assert!(!done.ends_with(" 0"), "{done}");
     assert!(!text.contains('@') && !text.contains("contoso"), "{text}");
@@ -508,13 +517,20 @@ async fn what_is_counted_is_served_as_prometheus_wants_it_and_names_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_without_login_and_metrics_may_be_off() {
     let bridge = TestBridge::start_with(|config| config.page.metrics = false).await;
-    let page = Page::of(bridge).await;
+    let mut page = Page::of(bridge).await;
     let stranger = [("Cookie", "")];
     for path in ["/healthz", "/readyz"] {
         let answer = page.raw(&format!("GET {path}"), &stranger, b"").await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"), "{path}");
     }
     assert_eq!(page.raw("GET /metrics", &stranger, b"").await.status, 404);
+    let mut config = page.bridge.config.clone();
+    config.page.metrics = true;
+    let left = page.bridge.running.reload(config.clone()).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(page.raw("GET /metrics", &stranger, b"").await.status, 200);
+    config.page.listen.clear();
+    assert_eq!(page.bridge.running.reload(config).await.unwrap(), ["page.listen"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

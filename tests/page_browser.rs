@@ -180,6 +180,19 @@ impl Browser {
         std::fs::write(path, BASE64.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
     }
 
+    /// What is shown, in both widths and both schemes; it must fit.
+    async fn pictures(&self, directory: &Path, name: &str) {
+        for (width, dark) in [(1200, false), (1200, true), (360, false), (360, true)] {
+            self.shows_as(width, dark).await;
+            let wide = "return document.documentElement.scrollWidth";
+            let wide = self.client.execute(wide, vec![]).await.unwrap();
+            assert!(wide.as_u64().unwrap() <= u64::from(width), "{name} is {wide} wide in {width}");
+            let scheme = if dark { "dark" } else { "light" };
+            self.picture(&directory.join(format!("{name}-{width}-{scheme}.png"))).await;
+        }
+        self.shows_as(1200, false).await;
+    }
+
     async fn close(mut self) {
         let _ = self.client.clone().close().await;
         let _ = self.driver.kill();
@@ -467,7 +480,7 @@ async fn two_days(bridge: &TestBridge, clock: &Clock) {
         let now = store.clock().now();
         let all = vec![(account.id, Most::ALL)];
         for (n, entry) in store.claim(all, now, now).await.unwrap().iter().enumerate() {
-            let (due_at, waited) = (now, Duration::ZERO);
+            let (due_at, waited) = (now + Duration::from_secs(2), Duration::ZERO);
             if hour % 5 == 4 && n < 3 {
                 let note = "Microsoft asked for a pause".to_owned();
                 let later = Outcome::Later { due_at, waited, note };
@@ -527,14 +540,18 @@ async fn every_page_fits_a_phone_and_has_its_picture_taken() {
     browser.reads("things need you").await;
     for (name, path) in pages {
         browser.goto(&format!("{}{path}", page(&bridge))).await;
-        for (width, dark) in [(1200, false), (1200, true), (360, false), (360, true)] {
-            browser.shows_as(width, dark).await;
-            let wide = "return document.documentElement.scrollWidth";
-            let wide = browser.client.execute(wide, vec![]).await.unwrap();
-            assert!(wide.as_u64().unwrap() <= u64::from(width), "{name} is {wide} wide in {width}");
-            let scheme = if dark { "dark" } else { "light" };
-            browser.picture(&pictures.join(format!("{name}-{width}-{scheme}.png"))).await;
-        }
+        browser.pictures(&pictures, name).await;
+    }
+    let account = format!("{}{}", page(&bridge), account_path());
+    for (button, words, name) in [
+        ("#new-password", "shown this once", "password"),
+        ("#by-code", "Enter this code at Microsoft", "code"),
+        ("header button", "Not logged in", "stranger"),
+    ] {
+        browser.goto(&account).await;
+        browser.click(button).await;
+        browser.reads(words).await;
+        browser.pictures(&pictures, name).await;
     }
     browser.close().await;
 }

@@ -160,7 +160,7 @@ fn value(series: &Series, at: usize) -> f64 {
 
 fn svg(hours: usize, shapes: &str) -> String {
     format!(
-        "<svg viewBox=\"0 0 {hours} 100\" preserveAspectRatio=\"none\" role=\"img\" \
+        "<svg viewBox=\"0 0 {hours} 100\" preserveAspectRatio=\"none\" \
          aria-hidden=\"true\"><path class=\"grid\" d=\"M0 0H{hours}M0 50H{hours}M0 100H{hours}\"/>\
          {shapes}</svg>"
     )

@@ -69,7 +69,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT history.at / 3600000 AS hour, history.state AS state, count(*) AS n \
              FROM history JOIN entry ON entry.id = history.entry \
-             WHERE history.at >= ? AND (history.state <> 'queued' OR history.attempt > 0) \
+             WHERE history.at >= ? AND (history.state <> 'queued' OR history.due_at > history.at) \
              AND entry.kind <> 'report' GROUP BY hour, history.state",
         )
         .bind(since)
@@ -110,6 +110,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::Order;
     use super::super::queue::Most;
     use super::super::spool::{Entry, Outcome};
     use super::*;
@@ -149,6 +150,10 @@ mod tests {
             incoming.write(text.as_bytes()).await.unwrap();
             incoming.commit(&envelope, true, None).await.unwrap();
             self.clock.advance(after);
+            self.claimed().await
+        }
+
+        async fn claimed(&self) -> Entry {
             let now = self.clock.now();
             let of = vec![(self.account.id, Most::ALL)];
             self.store.claim(of, now, now).await.unwrap().remove(0)
@@ -168,10 +173,13 @@ mod tests {
         }
         bench.clock.advance(Duration::from_secs(3600));
         let entry = bench.attempted("later", Duration::ZERO).await;
-        let due_at = bench.clock.now();
+        let due_at = bench.clock.now() + SignedDuration::from_mins(1);
         let later = Outcome::Later { due_at, waited: Duration::ZERO, note: "busy".into() };
         bench.settle(&entry, later).await;
         bench.settle(&entry, Outcome::Held { note: "lost".into() }).await;
+        // An operator's word is no attempt.
+        bench.store.order(entry.id, Order::SendAgain).await.unwrap().unwrap();
+        let _again = bench.claimed().await;
         let entry = bench.attempted("failed", Duration::ZERO).await;
         let failed = Outcome::Failed { status: [5, 0, 0], note: "no".into(), answered: None };
         bench.settle(&entry, failed).await;
