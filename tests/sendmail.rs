@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::daemon::{Daemon, Site};
 use common::{COLLEAGUE, USER};
+use postbridge::sandbox::script::{Act, Rule, Script};
 use postbridge::store::spool::State;
 
 const SECRET: &str = "megan.bowen@fabrikam.example";
@@ -193,9 +194,13 @@ fn while_the_bridge_is_down_mails_wait_on_disk_and_the_next_one_takes_them_along
     let mut daemon = scene.serve();
     daemon.kill();
     for n in 0..3 {
-        scene.sends(&["-t"], &mail(&format!("waits-{n}")));
+        scene.sends(&["-t"], &format!("Bcc: {SECRET}\n{}", mail(&format!("waits-{n}"))));
     }
     assert_eq!(scene.dropped("mail"), 3);
+    for file in std::fs::read_dir(scene.drop_directory()).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(text.contains(SECRET) && !text.contains("Bcc"), "{text}");
+    }
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&scene.drop_directory()), 0o700);
     let queue = scene.run(&["-bp"], "").out;
@@ -210,10 +215,51 @@ fn while_the_bridge_is_down_mails_wait_on_disk_and_the_next_one_takes_them_along
     let mut daemon = scene.serve();
     scene.sends(&["-t"], &mail("next"));
     assert_eq!(scene.dropped("mail"), 0);
-    let expected =
-        ["waits-0", "waits-1", "waits-2", "next"].map(|subject| format!("{COLLEAGUE}: {subject}"));
-    scene.arrived(&mut daemon, &expected.each_ref().map(String::as_str));
+    let mut expected = vec![format!("{COLLEAGUE}: next")];
+    for who in [COLLEAGUE, SECRET] {
+        expected.extend((0..3).map(|n| format!("{who}: waits-{n}")));
+    }
+    scene.arrived(&mut daemon, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(scene.run(&["-bp"], "").out, "Mail queue is empty\n");
+}
+
+/// The bridge has the mail on disk, and is killed while its reply is held back.
+#[test]
+fn a_mail_whose_reply_never_came_is_kept_and_known_again() {
+    let scene = Scene::new();
+    let text = std::fs::read_to_string(scene.site.config_file()).unwrap();
+    scene.site.write_configuration(&text.replace("[smtp]", "[smtp]\nwait = \"60s\""));
+    let mut daemon = scene.serve();
+    let slow = Rule {
+        method: Some("POST".into()),
+        route: "/v1.0/me/messages".into(),
+        mailbox: None,
+        nth: Vec::new(),
+        every: true,
+        probability: None,
+        times: None,
+        act: Act::DelayMs(120_000),
+    };
+    let world = scene.site.sandbox.world();
+    world.faults.set(Script { seed: 0, faults: vec![slow] });
+    std::thread::scope(|threads| {
+        let sender = threads.spawn(|| scene.sends(&["-t"], &mail("no-reply")));
+        let deadline = Instant::now() + common::PATIENCE;
+        // It is tried, so it is on disk.
+        while scene.site.entries().iter().all(|entry| entry.attempts == 0) {
+            assert!(Instant::now() < deadline, "{}", daemon.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon.kill();
+        sender.join().unwrap();
+    });
+    assert_eq!((scene.dropped("mail"), scene.dropped("begun")), (1, 1));
+    world.faults.set(Script::default());
+    let mut daemon = scene.serve();
+    let flushed = scene.run(&["-q", "-v"], "");
+    assert_eq!((flushed.status, scene.dropped("begun")), (0, 0), "{}", flushed.err);
+    scene.arrived(&mut daemon, &[&format!("{COLLEAGUE}: no-reply")]);
+    assert_eq!(scene.site.at_rest().0.len(), 1, "it is two mails there");
 }
 
 /// The bridge has the mail and dies before it says so: handed in again, it is the same mail.

@@ -118,7 +118,7 @@ fn free(key: &str, address: SocketAddr) -> Option<Finding> {
     }
 }
 
-/// The default names [::1], which not every machine has.
+/// The default names `[::1]`, which not every machine has.
 fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
     address.is_ipv6()
         && (error.kind() == io::ErrorKind::AddrNotAvailable

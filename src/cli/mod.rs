@@ -103,9 +103,7 @@ pub enum Command {
     /// Run a stand-in for Microsoft 365.
     Sandbox(sandbox::Args),
     /// Hand in a mail as programs do with sendmail(8): -t, -i, -f, -F, -bs, -bp, -q, -N, -R and more.
-    #[command(
-        after_help = "Example: echo Hello | postbridge sendmail -F Backup adele.vance@contoso.example"
-    )]
+    #[command(after_help = SENDMAIL)]
     Sendmail {
         /// Those of sendmail(8).
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
@@ -118,6 +116,12 @@ pub enum Command {
     #[command(hide = true)]
     Man { directory: PathBuf },
 }
+
+const SENDMAIL: &str = "Example: echo Hello | postbridge sendmail -F Backup adele.vance@contoso.example
+
+As whom: ~/.config/postbridge/sendmail.toml, else /etc/postbridge/sendmail.toml, not open to others, with server \
+(\"localhost:1465\"), user, password and ca (the CA file). Linked as sendmail or mailq it can be called so. While the \
+bridge is down mails wait in ~/.local/state/postbridge/drop; -q hands them in, -bp shows them.";
 
 /// Runs a command; what went wrong goes to standard error, once.
 pub async fn run(cli: Cli) -> ExitCode {
