@@ -3,7 +3,7 @@
 //!
 //! Everything that is changed goes through [`crate::control::handle`], as from a command, and what is shown
 //! comes from there as well. It is on loopback and still has strangers to fear: other users of the machine,
-//! and every web page that a browser on it opens. So nothing is answered before [`guard`] has looked at it.
+//! and every web page that a browser on it opens. So nothing is answered before `guard` has looked at it.
 //! Nothing here may show a token, run a script of somebody else's, or load anything from anywhere.
 
 mod accounts;
