@@ -298,14 +298,18 @@ fn day(mails: usize, naive: bool) -> (Totals, usize) {
     (totals, kills)
 }
 
+/// How many mails; `POSTBRIDGE_BAD_DAY` asks for another number.
+const MAILS: usize = 10_000;
+
 #[test]
-fn twenty_thousand_mails_go_once_each_on_a_bad_day() {
-    let (totals, kills) = day(20_000, false);
+fn ten_thousand_mails_go_once_each_on_a_bad_day() {
+    let asked = std::env::var("POSTBRIDGE_BAD_DAY").ok();
+    let (totals, kills) = day(asked.map_or(MAILS, |n| n.parse().unwrap()), false);
     assert_eq!((totals.twice, totals.lost, totals.queued), (0, 0, 0));
     let ended = totals.delivered + totals.failed + totals.held + totals.queued;
     assert_eq!(totals.accepted, ended);
     assert!(totals.held * 1_000 <= totals.accepted, "{} held", totals.held);
-    assert!(kills >= 50, "{kills} kills");
+    assert!(kills >= 25, "{kills} kills");
 }
 
 /// The control: were doubt thrown away, the same day would show it.
