@@ -246,7 +246,7 @@ impl Settings {
                 Ok(_) => {
                     // What waits is not this program's business: whatever comes of it, its mail is in.
                     if let Ok(Some(_turn)) = drop.turn() {
-                        let _ = hand_in_all(&drop, session).await;
+                        let _ = self.hand_in_all(&drop, session, verbose).await;
                     } else {
                         session.quit().await;
                     }
@@ -286,30 +286,38 @@ impl Settings {
             return Ok(());
         };
         let done = match self.session(verbose).await {
-            Ok(session) => hand_in_all(drop, session).await,
+            Ok(session) => self.hand_in_all(drop, session, verbose).await,
             Err(trouble) => Err(trouble),
         };
         done.or_else(|trouble| {
             ended(status_of(&trouble), format!("{trouble}; the rest still waits"))
         })
     }
-}
 
-/// What waits, oldest first, until the bridge wants no more. The caller has the turn.
-async fn hand_in_all(drop: &DropDirectory, mut session: Session) -> Result<(), Trouble> {
-    for dropped in drop.all()?.iter().filter(|dropped| !dropped.refused) {
-        if drop.is_in_doubt(dropped) {
-            let why = "it may have been taken more than a day ago, and would be sent twice: look in Sent Items";
-            drop.refuse(dropped, why)?;
-            continue;
+    /// What waits, oldest first, until the bridge wants no more. The caller has the turn.
+    async fn hand_in_all(
+        &self,
+        drop: &DropDirectory,
+        mut session: Session,
+        verbose: bool,
+    ) -> Result<(), Trouble> {
+        for dropped in drop.all()?.iter().filter(|dropped| !dropped.refused) {
+            if drop.is_in_doubt(dropped) {
+                let why = "it may have been taken more than a day ago, and would be sent twice: look in Sent Items";
+                drop.refuse(dropped, why)?;
+                continue;
+            }
+            if session.is_over() {
+                session = self.session(verbose).await?;
+            }
+            match hand_in_one(drop, &mut session, dropped).await {
+                Err(Trouble::Refused { why, .. }) => drop.refuse(dropped, &why)?,
+                handed => handed?,
+            }
         }
-        match hand_in_one(drop, &mut session, dropped).await {
-            Err(Trouble::Refused { why, .. }) => drop.refuse(dropped, &why)?,
-            handed => handed?,
-        }
+        session.quit().await;
+        Ok(())
     }
-    session.quit().await;
-    Ok(())
 }
 
 async fn hand_in_one(

@@ -101,6 +101,7 @@ pub struct Session {
     greeting: String,
     /// Keywords of the EHLO reply.
     offers: Vec<String>,
+    over: bool,
 }
 
 impl Session {
@@ -144,6 +145,7 @@ impl Session {
             verbose: server.verbose,
             greeting: String::new(),
             offers: Vec::new(),
+            over: false,
         };
         let greeting = session.read(REPLY_TIME).await?;
         if greeting.code != 220 {
@@ -178,7 +180,7 @@ impl Session {
     ) -> Result<String, Trouble> {
         let handed = self.transaction(slip, octets, before_end).await;
         if matches!(&handed, Err(Trouble::Refused { .. })) {
-            let _ = self.ask("RSET", "RSET").await;
+            self.over = self.ask("RSET", "RSET").await.is_err();
         }
         handed
     }
@@ -221,6 +223,11 @@ impl Session {
             // RFC 5321 §4.2: the mail was not taken.
             reply => Err(reply.trouble(exit::BAD_MAIL)),
         }
+    }
+
+    /// The bridge hung up after it refused a mail, as it does at a bare line end or a NUL.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     pub async fn quit(mut self) {
