@@ -100,6 +100,7 @@ fn the_package_lives_and_goes() {
     a_hang_is_a_restart(&user);
     reload(&container);
     upgrade(&user);
+    backup_and_move(&user);
     for_one_user(&container);
     remove(&container);
 }
@@ -251,6 +252,33 @@ fn upgrade(user: &User) {
     c.ok("curl -sS -H 'content-type: application/json' http://127.0.0.1:8480/_sandbox/faults --data '{\"faults\": []}'");
     user.once_delivered("over-the-upgrade");
     user.sends("after-the-upgrade");
+}
+
+/// As the service's own user and with its key, where the daemon need not run: docs/operations.md.
+fn backup_and_move(user: &User) {
+    const AS_THE_SERVICE: &str = "systemd-run --quiet --pipe --wait -p DynamicUser=yes -p User=postbridge \
+         -p StateDirectory=postbridge -p StateDirectoryMode=0700 \
+         -p LoadCredentialEncrypted=kek:postbridge.kek -p LoadCredential=passphrase:/root/passphrase";
+    let c = user.container;
+    c.ok("postbridge backup /root/backup && test -s /root/backup/postbridge.db");
+    c.ok("echo a-long-passphrase > /root/passphrase");
+    c.ok(&format!(
+        "{AS_THE_SERVICE} -p StandardOutput=journal bash -c 'postbridge export \
+         $STATE_DIRECTORY/moving.tar --with-signins --passphrase-file $CREDENTIALS_DIRECTORY/passphrase' \
+         && mv /var/lib/private/postbridge/moving.tar /root/"
+    ));
+    // Another machine, as far as the state is concerned.
+    c.ok(
+        "systemctl stop postbridge.service postbridge.socket && rm -rf /var/lib/private/postbridge",
+    );
+    c.ok(&format!(
+        "install -d -m 700 /var/lib/private && install -D -m 600 /root/moving.tar \
+         /var/lib/private/postbridge/moving.tar && {AS_THE_SERVICE} bash -c 'postbridge import \
+         $STATE_DIRECTORY/moving.tar --passphrase-file $CREDENTIALS_DIRECTORY/passphrase'"
+    ));
+    c.ok("systemctl start postbridge.socket postbridge.service");
+    assert!(c.ok("postbridge account list").contains("  ready"));
+    user.sends("after-the-move");
 }
 
 /// The same ports, as a laptop's only user would have them.

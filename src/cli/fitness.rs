@@ -43,6 +43,7 @@ pub fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
         ("smtp.clear", clear),
         ("caldav.listen", caldav.clear()),
         ("caldav.tls", caldav.tls.clone()),
+        ("page.listen", config.page.addresses()),
     ]
     .into_iter()
     .flat_map(|(key, addresses)| addresses.into_iter().map(move |address| (key, address)))

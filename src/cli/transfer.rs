@@ -107,11 +107,16 @@ async fn take(state: &Path, to: &Path) -> anyhow::Result<Taken> {
         bail!("{} is not there: nothing is remembered yet", database.display());
     }
     // No daemon may start in the middle of it and go on with what the copy goes on with.
-    let (hold, while_running) = match store::hold(state).await {
-        Ok(hold) => (Some(hold), false),
-        Err(OpenError::InUse { .. }) => (None, true),
-        Err(error) => return Err(error.into()),
+    // The daemon's directory may be another user's, as it is under systemd: root may read it.
+    let hold = match store::is_held(state) {
+        true => None,
+        false => match store::hold(state).await {
+            Ok(hold) => Some(hold),
+            Err(OpenError::InUse { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
     };
+    let while_running = hold.is_none();
     snapshot::take(state, to).await?;
     let mut copy = Copy::open(to).await?;
     let contents = copy.contents().await?;
