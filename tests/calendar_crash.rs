@@ -175,23 +175,9 @@ impl Bench {
         Bench { site, dav, begun }
     }
 
-    /// The same state once more, in a world in which nothing has happened yet.
-    fn renew(&self, switches: &Switches) {
-        std::fs::remove_dir_all(self.site.state()).unwrap();
-        copy(&self.begun, &self.site.state());
-        let world = self.site.sandbox.world();
-        *world.switches() = switches.clone();
-        world.faults.set(Script::default());
-        world.throttle.clear();
-        world.mail.clear();
-        world.calendar.clear();
-        world.ledger.clear();
-        world.journal.clear();
-    }
-
     /// A life, with a kill or without.
     fn live(&self, life: &[Step], switches: &Switches, knife: Option<Knife>) -> Lived {
-        self.renew(switches);
+        self.site.renew(&self.begun, switches);
         let world = self.site.sandbox.world();
         let daemon = self.site.serve();
         let (etag, again) = (None, None);

@@ -123,21 +123,6 @@ impl Batch {
         Batch { site, accepted, begun }
     }
 
-    /// The same spool once more, in a world in which nothing has happened yet.
-    fn renew(&self, switches: &Switches) {
-        std::fs::remove_dir_all(self.site.state()).unwrap();
-        copy(&self.begun, &self.site.state());
-        let world = self.site.sandbox.world();
-        *world.switches() = switches.clone();
-        world.faults.set(Script::default());
-        world.throttle.clear();
-        world.mail.clear();
-        world.calendar.clear();
-        world.uploads.clear();
-        world.ledger.clear();
-        world.journal.clear();
-    }
-
     /// A daemon works until this request kills it; whether it came at all.
     fn work_until(&self, at: &At, when: When) -> bool {
         let begun = self.site.serve_after(|pid| {
@@ -278,7 +263,7 @@ fn route(path: &str) -> String {
 /// What a run leaves in which nothing is disturbed; it has to be the same in every world but for the
 /// octets, which Exchange may write anew.
 fn undisturbed(batch: &Batch, switches: &Switches) -> (Left, Vec<At>) {
-    batch.renew(switches);
+    batch.site.renew(&batch.begun, switches);
     let (left, totals) = batch.finish();
     let expected = Totals { accepted: 5, sent: 4, failed: 1, reports: 1, ..Totals::default() };
     assert_eq!(totals, expected);
@@ -323,7 +308,7 @@ impl Run<'_> {
     fn make(&self, batch: &Batch, then: impl FnOnce()) -> Totals {
         let Run { world: (world, switches), expected, at, when } = self;
         let what = &Told(format!("killed {when:?} {at:?} where {world}"));
-        batch.renew(switches);
+        batch.site.renew(&batch.begun, switches);
         assert!(batch.work_until(at, *when), "{} never came", what.0);
         then();
         let (left, totals) = batch.finish();
@@ -419,7 +404,7 @@ fn where_a_refresh_token_works_once_a_kill_costs_a_sign_in_at_most() {
     for at in &requests[..3] {
         for when in [When::Before, When::After] {
             let _what = Told(format!("killed {when:?} {at:?}"));
-            batch.renew(&world.1);
+            batch.site.renew(&batch.begun, &world.1);
             // The token of the copy was used by another run.
             batch.site.sign_in();
             assert!(batch.work_until(at, when));
@@ -470,7 +455,7 @@ fn killed_where_requests_are_slow_and_few_the_next_one_is_throttled_and_the_ledg
         let site = &batch.site;
         let quiet = |seconds| format!("quiet_seconds = {seconds}");
         site.write_configuration(&site.configuration().replace(&quiet("0.04"), &quiet("0.4")));
-        batch.renew(switches);
+        batch.site.renew(&batch.begun, switches);
         let delayed = |route: &str, ms| Rule {
             method: Some("POST".to_owned()),
             route: route.to_owned(),
@@ -531,7 +516,7 @@ fn killed_while_it_sweeps_it_sweeps_again_and_touches_nothing_else() {
     for (method, route) in [("GET", "/v1.0/me/messages"), ("DELETE", "/v1.0/me/messages/*")] {
         for when in [When::Before, When::After] {
             let _what = Told(format!("killed {when:?} {method} {route}"));
-            batch.renew(&Switches::default());
+            batch.site.renew(&batch.begun, &Switches::default());
             let at = At { method: Some(method.to_owned()), route: route.to_owned(), nth: 1 };
             batch.work_until(&at, when);
             let mut daemon = batch.site.serve();

@@ -16,6 +16,7 @@ use postbridge::config::Config;
 use postbridge::control::{self, Reply, Request, SOCKET};
 use postbridge::sandbox::Sandbox;
 use postbridge::sandbox::script::{Act, Kill, Rule, Script, When};
+use postbridge::sandbox::world::Switches;
 use postbridge::store::spool::{Entry, EntryId, State};
 use postbridge::store::{Room, Store};
 use sqlx::{Connection, SqliteConnection};
@@ -162,6 +163,22 @@ impl Site {
         copy(&self.state(), to);
         self.elsewhere = Some(to.to_owned());
         self.write_configuration(&self.configuration());
+    }
+
+    /// The state as it was in `begun`, and a world of Microsoft's in which nothing was done yet. No daemon
+    /// runs.
+    pub fn renew(&self, begun: &Path, switches: &Switches) {
+        std::fs::remove_dir_all(self.state()).unwrap();
+        copy(begun, &self.state());
+        let world = self.sandbox.world();
+        *world.switches() = switches.clone();
+        world.faults.set(Script::default());
+        world.throttle.clear();
+        world.mail.clear();
+        world.calendar.clear();
+        world.uploads.clear();
+        world.ledger.clear();
+        world.journal.clear();
     }
 
     pub fn config_file(&self) -> PathBuf {
