@@ -7,16 +7,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+
+pub use super::edit_answers::{set_answer, union_of_attendees, without_attendees};
+pub use super::edit_occurrences::{add_override, exclude_occurrence, merge_occurrences};
+pub use super::edit_times::set_times;
 
 use super::component::{Component, Property, Unfolded};
 use super::fold::fold;
-use super::people::mailbox_of;
 use super::unfold::{Line, utf_8};
-use super::{Event, Moment, Occurrence, PartStat, Unreadable, Zone, moment, read, zone};
-use crate::account::Address;
+use super::{Event, Moment, Occurrence, Unreadable, Zone, moment, read};
 
 /// Which components of an event are meant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,124 +46,6 @@ pub enum NotEdited {
     Contradicted,
 }
 
-/// Sets what an attendee has answered, and SCHEDULE-STATUS (a code as `2.0`), where they are given.
-///
-/// PARTSTAT is not touched for [`PartStat::Other`], which says nothing that could be written. RSVP stays:
-/// it is what the organizer wants.
-pub fn set_answer(
-    octets: &[u8],
-    which: Which<'_>,
-    attendee: &Address,
-    partstat: Option<PartStat>,
-    schedule_status: Option<&str>,
-) -> Result<Vec<u8>, NotEdited> {
-    let octets = utf_8(octets);
-    let object = Object::read(&octets)?;
-    let calendar = object.calendar()?;
-    let partstat = partstat.and_then(partstat_name);
-    let status = schedule_status.map(parameter_value);
-    let mut patches = Vec::new();
-    let mut found = false;
-    for (_, vevent) in object.vevents(&calendar, which) {
-        for property in vevent.properties.iter().filter(|property| property.line.is("ATTENDEE")) {
-            if !mailbox_of(&property.line).is_some_and(|address| address.same_mailbox(attendee)) {
-                continue;
-            }
-            found = true;
-            let mut text = property.line.text.to_owned();
-            for (name, value) in [("PARTSTAT", partstat), ("SCHEDULE-STATUS", status.as_deref())] {
-                if let Some(value) = value {
-                    text = with_parameter(&text, name, Some(value));
-                }
-            }
-            patches.extend(Patch::line(&octets, property, &text));
-        }
-    }
-    if !found {
-        return Err(NotEdited::NoSuchAttendee);
-    }
-    let edited = apply(&octets, patches);
-    read_again(&edited)?;
-    Ok(edited)
-}
-
-/// Sets when an override is, or (`None`) the master: DTSTART and DTEND, which takes the place of DURATION.
-///
-/// A single event keeps the zone that its client wrote, so that the instants are the given ones; a series
-/// that goes on in another zone gets that one, by the name it has in the IANA database. RECURRENCE-ID,
-/// EXDATE and RDATE stay what they are.
-pub fn set_times(
-    octets: &[u8],
-    recurrence_id: Option<&Moment>,
-    start: &Moment,
-    end: &Moment,
-) -> Result<Vec<u8>, NotEdited> {
-    let octets = utf_8(octets);
-    let object = Object::read(&octets)?;
-    let calendar = object.calendar()?;
-    let which = recurrence_id.map_or(Which::Master, Which::Override);
-    let mut patches = Vec::new();
-    let mut found = false;
-    for (place, vevent) in object.vevents(&calendar, which) {
-        let occurrence = object.occurrence(place).ok_or(NotEdited::NoSuchComponent)?;
-        patches.extend(times(&octets, vevent, occurrence, start, end)?);
-        found = true;
-    }
-    if !found {
-        return Err(NotEdited::NoSuchComponent);
-    }
-    let edited = apply(&octets, patches);
-    let again = Object::read(&edited)?;
-    let calendar = again.calendar()?;
-    let all = again.vevents(&calendar, which).into_iter().all(|(place, _)| {
-        again.occurrence(place).is_some_and(|occurrence| is_at(occurrence, start, end))
-    });
-    if all { Ok(edited) } else { Err(NotEdited::Contradicted) }
-}
-
-/// Adds an override for an occurrence that has none yet: the master at this time, without its rule.
-/// `start` and `end` are what the series gives the occurrence ([`crate::recurrence::given`]).
-pub fn add_override(
-    octets: &[u8],
-    recurrence_id: &Moment,
-    start: &Moment,
-    end: &Moment,
-) -> Result<Vec<u8>, NotEdited> {
-    let octets = utf_8(octets);
-    let object = Object::read(&octets)?;
-    let calendar = object.calendar()?;
-    if !object.vevents(&calendar, Which::Override(recurrence_id)).is_empty() {
-        return Ok(octets.into_owned());
-    }
-    let (master, occurrence) = object.master(&calendar)?;
-    let dtstart = master.property("DTSTART").ok_or(NotEdited::NoSuchComponent)?;
-
-    // The master's own octets, and patches to them where they lie.
-    let single = Occurrence { recurrence: None, ..occurrence.clone() };
-    let mut patches = times(&octets, master, &single, start, end)?;
-    for property in &master.properties {
-        if ["RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"]
-            .iter()
-            .any(|name| property.line.is(name))
-        {
-            patches.push(Patch::removal(&property.octets));
-        }
-    }
-    let named = like_start(recurrence_id, &occurrence.start);
-    let named = dated(&named, &dtstart.line, &occurrence.start, false)?;
-    patches.push(Patch::insertion(&octets, dtstart.octets.end, &format!("RECURRENCE-ID{named}")));
-    let whole = slice(&octets, &master.octets);
-    let shift = |at: usize| at.saturating_sub(master.octets.start);
-    let patches = patches
-        .into_iter()
-        .map(|patch| Patch { at: shift(patch.at.start)..shift(patch.at.end), with: patch.with });
-    let added = apply(whole, patches.collect());
-    let edited = apply(&octets, vec![Patch { at: after_vevents(&calendar), with: added }]);
-    let event = read_again(&edited)?;
-    let found = event.overrides.iter().any(|o| is_same(&o.recurrence_id, recurrence_id, &event));
-    if found { Ok(edited) } else { Err(NotEdited::Contradicted) }
-}
-
 /// RFC 4791 §4.1: an object that is kept has no METHOD.
 pub fn without_method(octets: &[u8]) -> Result<Cow<'_, [u8]>, NotEdited> {
     let octets = utf_8(octets);
@@ -177,185 +59,17 @@ pub fn without_method(octets: &[u8]) -> Result<Cow<'_, [u8]>, NotEdited> {
     Ok(Cow::Owned(apply(&octets, patches)))
 }
 
-/// Puts what a message says about occurrences into an object: each of its components with a RECURRENCE-ID
-/// takes the place of the object's, or is added; so are the zones that the object does not define. An
-/// occurrence that had been taken out is there again.
-pub fn merge_occurrences(object: &[u8], message: &[u8]) -> Result<Vec<u8>, NotEdited> {
-    let (octets, message) = (utf_8(object), utf_8(message));
-    let (object, from) = (Object::read(&octets)?, Object::read(&message)?);
-    if object.event.uid != from.event.uid {
-        return Err(NotEdited::OtherEvent);
-    }
-    if from.event.overrides.is_empty() {
-        return Err(NotEdited::NoSuchComponent);
-    }
-    let (calendar, from_calendar) = (object.calendar()?, from.calendar()?);
-    let mut patches = Vec::new();
-    let mut added = Vec::new();
-    let mut zones: Vec<&str> = Vec::new();
-    for (place, change) in from.event.overrides.iter().enumerate() {
-        // Where the message says it twice, the one that was read.
-        let said = from.all(&from_calendar).filter(|(which, _)| *which == Some(place));
-        let Some((_, component)) = said.last() else { continue };
-        let whole = with_line_end(slice(&message, &component.octets));
-        zones.extend(component.properties.iter().filter_map(|p| p.line.parameter("TZID")));
-        let known = object.vevents(&calendar, Which::Override(&change.recurrence_id));
-        match known.first() {
-            Some((_, known)) => patches.push(Patch { at: known.octets.clone(), with: whole }),
-            None => added.extend(whole),
-        }
-        patches.extend(known.iter().skip(1).map(|(_, again)| Patch::removal(&again.octets)));
-    }
-    let there: Vec<&Moment> = from.event.overrides.iter().map(|o| &o.recurrence_id).collect();
-    patches.extend(without_exdates(&octets, &object, &calendar, &there));
-    patches.push(Patch { at: after_vevents(&calendar), with: added });
-
-    let defines = |calendar: &Component<'_>, tzid: &str| {
-        let mut zones = calendar.named("VTIMEZONE").filter_map(|zone| zone.property("TZID"));
-        zones.any(|known| known.line.value.trim() == tzid.trim())
-    };
-    let mut missing = Vec::new();
-    for zone in from_calendar.named("VTIMEZONE") {
-        let Some(tzid) = zone.property("TZID").map(|tzid| tzid.line.value.trim()) else { continue };
-        if zones.iter().any(|used| used.trim() == tzid) && !defines(&calendar, tzid) {
-            missing.extend(with_line_end(slice(&message, &zone.octets)));
-        }
-    }
-    let front = calendar.components.first().map_or(calendar.end.start, |first| first.octets.start);
-    patches.push(Patch { at: front..front, with: missing });
-
-    let edited = apply(&octets, patches);
-    let event = read_again(&edited)?;
-    // The same name for two zones would be read here.
-    let all = from.event.overrides.iter().all(|wanted| {
-        event.overrides.iter().any(|found| {
-            is_same(&found.recurrence_id, &wanted.recurrence_id, &event)
-                && is_at(&found.occurrence, &wanted.occurrence.start, &wanted.occurrence.end)
-        })
-    });
-    if all { Ok(edited) } else { Err(NotEdited::Contradicted) }
-}
-
-/// Takes one occurrence out of a series: EXDATE in the master, and its override is gone.
-pub fn exclude_occurrence(octets: &[u8], recurrence_id: &Moment) -> Result<Vec<u8>, NotEdited> {
-    let octets = utf_8(octets);
-    let object = Object::read(&octets)?;
-    let calendar = object.calendar()?;
-    let (master, occurrence) = object.master(&calendar)?;
-    let recurrence = occurrence.recurrence.as_ref().ok_or(NotEdited::NoSuchComponent)?;
-    let mut patches: Vec<Patch> = object
-        .vevents(&calendar, Which::Override(recurrence_id))
-        .into_iter()
-        .map(|(_, vevent)| Patch::removal(&vevent.octets))
-        .collect();
-    if !recurrence.exdates.iter().any(|known| is_same(known, recurrence_id, &object.event)) {
-        let dtstart = master.property("DTSTART").ok_or(NotEdited::NoSuchComponent)?;
-        let named = like_start(recurrence_id, &occurrence.start);
-        let named = dated(&named, &dtstart.line, &occurrence.start, false)?;
-        let beside = ["EXDATE", "RDATE", "RRULE", "DTSTART"];
-        let after = master
-            .properties
-            .iter()
-            .filter(|property| beside.iter().any(|name| property.line.is(name)))
-            .map(|property| property.octets.end)
-            .max();
-        let after = after.unwrap_or(dtstart.octets.end);
-        patches.push(Patch::insertion(&octets, after, &format!("EXDATE{named}")));
-    }
-    let edited = apply(&octets, patches);
-    let event = read_again(&edited)?;
-    let exdates = event.master.as_ref().and_then(|master| master.recurrence.as_ref());
-    let excluded = exdates
-        .is_some_and(|r| r.exdates.iter().any(|known| is_same(known, recurrence_id, &event)));
-    let overridden =
-        event.overrides.iter().any(|o| is_same(&o.recurrence_id, recurrence_id, &event));
-    if excluded && !overridden { Ok(edited) } else { Err(NotEdited::Contradicted) }
-}
-
-/// Adds to each component the attendees that the same one of another version has and it has not.
-pub fn union_of_attendees(octets: &[u8], other: &[u8]) -> Result<Vec<u8>, NotEdited> {
-    let (octets, other) = (utf_8(octets), utf_8(other));
-    let (object, from) = (Object::read(&octets)?, Object::read(&other)?);
-    if object.event.uid != from.event.uid {
-        return Err(NotEdited::OtherEvent);
-    }
-    let (calendar, from_calendar) = (object.calendar()?, from.calendar()?);
-    let mut patches = Vec::new();
-    for (which, vevent) in object.all(&calendar) {
-        let which = match which {
-            None => Which::Master,
-            Some(place) => match object.event.overrides.get(place) {
-                Some(change) => Which::Override(&change.recurrence_id),
-                None => continue,
-            },
-        };
-        let attendees = |vevent: &Component<'_>| -> Vec<String> {
-            let lines = vevent.properties.iter().filter(|p| p.line.is("ATTENDEE"));
-            lines.map(|property| caller(&property.line)).collect()
-        };
-        let mut known = attendees(vevent);
-        let mut added = Vec::new();
-        for (_, same) in from.vevents(&from_calendar, which) {
-            for property in same.properties.iter().filter(|p| p.line.is("ATTENDEE")) {
-                let caller = caller(&property.line);
-                if !known.contains(&caller) {
-                    known.push(caller);
-                    added.extend(with_line_end(slice(&other, &property.octets)));
-                }
-            }
-        }
-        let last = vevent.properties.iter().rfind(|property| property.line.is("ATTENDEE"));
-        let last = last.or(vevent.properties.last());
-        let after = last.map_or(vevent.begin.end, |property| property.octets.end);
-        patches.push(Patch { at: after..after, with: added });
-    }
-    let edited = apply(&octets, patches);
-    read_again(&edited)?;
-    Ok(edited)
-}
-
-/// Takes attendees off every component.
-pub fn without_attendees(octets: &[u8], off: &[&Address]) -> Result<Vec<u8>, NotEdited> {
-    let octets = utf_8(octets);
-    let object = Object::read(&octets)?;
-    let calendar = object.calendar()?;
-    let is_off = |line: &Line<'_>| {
-        line.is("ATTENDEE")
-            && mailbox_of(line).is_some_and(|one| off.iter().any(|off| one.same_mailbox(off)))
-    };
-    let mut patches = Vec::new();
-    for (_, vevent) in object.all(&calendar) {
-        let lines = vevent.properties.iter().filter(|property| is_off(&property.line));
-        patches.extend(lines.map(|property| Patch::removal(&property.octets)));
-    }
-    let edited = apply(&octets, patches);
-    let event = read_again(&edited)?;
-    let all = event.master.iter().chain(event.overrides.iter().map(|one| &one.occurrence));
-    let mut attendees = all.flat_map(|one| &one.attendees);
-    match attendees.any(|one| off.iter().any(|off| one.address.same_mailbox(off))) {
-        true => Err(NotEdited::Contradicted),
-        false => Ok(edited),
-    }
-}
-
-/// By whom an ATTENDEE line is known.
-fn caller(line: &Line<'_>) -> String {
-    mailbox_of(line).map_or_else(|| line.value.trim().to_lowercase(), |address| address.key())
-}
-
-// --- an object and its components --------------------------------------------------------------------
-
 /// An object that is read both ways.
-struct Object {
-    event: Event,
-    unfolded: Unfolded,
+pub(super) struct Object {
+    pub(super) event: Event,
+    pub(super) unfolded: Unfolded,
     /// Of each VEVENT, which override it is.
-    which: Vec<Option<usize>>,
+    pub(super) which: Vec<Option<usize>>,
 }
 
 impl Object {
     /// An object of one event.
-    fn read(octets: &[u8]) -> Result<Object, NotEdited> {
+    pub(super) fn read(octets: &[u8]) -> Result<Object, NotEdited> {
         let object = read(octets)?;
         let which = object.vevents.iter().map(|vevent| vevent.overridden).collect();
         let mut events = object.events.into_iter();
@@ -365,19 +79,19 @@ impl Object {
         }
     }
 
-    fn calendar(&self) -> Result<Component<'_>, NotEdited> {
+    pub(super) fn calendar(&self) -> Result<Component<'_>, NotEdited> {
         Ok(self.unfolded.calendar()?)
     }
 
     /// Every VEVENT, and which override it is.
-    fn all<'c>(
+    pub(super) fn all<'c>(
         &self,
         calendar: &'c Component<'c>,
     ) -> impl Iterator<Item = (Option<usize>, &'c Component<'c>)> {
         self.which.iter().copied().zip(calendar.named("VEVENT"))
     }
 
-    fn vevents<'c>(
+    pub(super) fn vevents<'c>(
         &self,
         calendar: &'c Component<'c>,
         which: Which<'_>,
@@ -394,14 +108,14 @@ impl Object {
     }
 
     /// What the model says of an override, or of the master.
-    fn occurrence(&self, place: Option<usize>) -> Option<&Occurrence> {
+    pub(super) fn occurrence(&self, place: Option<usize>) -> Option<&Occurrence> {
         match place {
             None => self.event.master.as_ref(),
             Some(place) => self.event.overrides.get(place).map(|change| &change.occurrence),
         }
     }
 
-    fn master<'c>(
+    pub(super) fn master<'c>(
         &self,
         calendar: &'c Component<'c>,
     ) -> Result<(&'c Component<'c>, &Occurrence), NotEdited> {
@@ -412,12 +126,12 @@ impl Object {
 }
 
 /// The event of an object that was changed.
-fn read_again(octets: &[u8]) -> Result<Event, NotEdited> {
+pub(super) fn read_again(octets: &[u8]) -> Result<Event, NotEdited> {
     Ok(Object::read(octets)?.event)
 }
 
 /// Whether two names of occurrences mean the same one of a series.
-fn is_same(a: &Moment, b: &Moment, event: &Event) -> bool {
+pub(super) fn is_same(a: &Moment, b: &Moment, event: &Event) -> bool {
     let (a, b) = match &event.master {
         Some(master) => (like_start(a, &master.start), like_start(b, &master.start)),
         None => (a.clone(), b.clone()),
@@ -428,7 +142,7 @@ fn is_same(a: &Moment, b: &Moment, event: &Event) -> bool {
 
 /// A name of an occurrence in the terms of the series: RFC 5545 §3.8.4.4 wants them to be alike, and not
 /// everybody cares.
-fn like_start(named: &Moment, start: &Moment) -> Moment {
+pub(super) fn like_start(named: &Moment, start: &Moment) -> Moment {
     let in_zone = |local: DateTime, zone: &Zone| Moment::Zoned { local, zone: zone.clone() };
     match (named, start) {
         (Moment::Date(date), Moment::Zoned { local, zone }) => {
@@ -445,36 +159,19 @@ fn like_start(named: &Moment, start: &Moment) -> Moment {
     }
 }
 
-fn is_at(occurrence: &Occurrence, start: &Moment, end: &Moment) -> bool {
-    let same = |a: &Moment, b: &Moment| {
-        std::mem::discriminant(a) == std::mem::discriminant(b)
-            && moment::instant(a) == moment::instant(b)
-    };
-    same(&occurrence.start, start) && same(&occurrence.end, end)
-}
-
-/// After the last VEVENT, where another one is added.
-fn after_vevents(calendar: &Component<'_>) -> Range<usize> {
-    let last = calendar.named("VEVENT").last();
-    let at = last.map_or(calendar.end.start, |vevent| vevent.octets.end);
-    at..at
-}
-
-// --- lines -------------------------------------------------------------------------------------------
-
 /// Octets that take the place of others.
-struct Patch {
-    at: Range<usize>,
-    with: Vec<u8>,
+pub(super) struct Patch {
+    pub(super) at: Range<usize>,
+    pub(super) with: Vec<u8>,
 }
 
 impl Patch {
-    fn removal(at: &Range<usize>) -> Patch {
+    pub(super) fn removal(at: &Range<usize>) -> Patch {
         Patch { at: at.clone(), with: Vec::new() }
     }
 
     /// Another text for a line, with the line end that it has; nothing where it is the same text.
-    fn line(octets: &[u8], property: &Property<'_>, text: &str) -> Option<Patch> {
+    pub(super) fn line(octets: &[u8], property: &Property<'_>, text: &str) -> Option<Patch> {
         if text == property.line.text {
             return None;
         }
@@ -484,7 +181,7 @@ impl Patch {
     }
 
     /// A line more, with the line end of the one before it.
-    fn insertion(octets: &[u8], after: usize, text: &str) -> Patch {
+    pub(super) fn insertion(octets: &[u8], after: usize, text: &str) -> Patch {
         let mut with = Vec::new();
         fold(text.as_bytes(), line_end(slice(octets, &(0..after))), &mut with);
         Patch { at: after..after, with }
@@ -493,7 +190,7 @@ impl Patch {
 
 /// Makes changes that do not overlap. Of those at one place, the first goes first, and what is added goes
 /// before what is replaced.
-fn apply(octets: &[u8], mut patches: Vec<Patch>) -> Vec<u8> {
+pub(super) fn apply(octets: &[u8], mut patches: Vec<Patch>) -> Vec<u8> {
     patches.sort_by_key(|patch| (patch.at.start, patch.at.end));
     let mut edited = Vec::with_capacity(octets.len());
     let mut from = 0;
@@ -510,12 +207,12 @@ fn apply(octets: &[u8], mut patches: Vec<Patch>) -> Vec<u8> {
     edited
 }
 
-fn slice<'o>(octets: &'o [u8], at: &Range<usize>) -> &'o [u8] {
+pub(super) fn slice<'o>(octets: &'o [u8], at: &Range<usize>) -> &'o [u8] {
     octets.get(at.clone()).unwrap_or_default()
 }
 
 /// How these lines end; CRLF where they do not.
-fn line_end(octets: &[u8]) -> &'static [u8] {
+pub(super) fn line_end(octets: &[u8]) -> &'static [u8] {
     match octets {
         [.., b'\r', b'\n'] => b"\r\n",
         [.., b'\n'] => b"\n",
@@ -524,7 +221,7 @@ fn line_end(octets: &[u8]) -> &'static [u8] {
     }
 }
 
-fn with_line_end(octets: &[u8]) -> Vec<u8> {
+pub(super) fn with_line_end(octets: &[u8]) -> Vec<u8> {
     let mut whole = octets.to_vec();
     if !octets.ends_with(b"\n") && !octets.ends_with(b"\r") {
         whole.extend_from_slice(b"\r\n");
@@ -534,7 +231,7 @@ fn with_line_end(octets: &[u8]) -> Vec<u8> {
 
 /// A line's text with a parameter set, where it stands or at the end, or (`None`) taken out. All others
 /// stay as they are written.
-fn with_parameter(text: &str, name: &str, value: Option<&str>) -> String {
+pub(super) fn with_parameter(text: &str, name: &str, value: Option<&str>) -> String {
     let Some(line) = Line::parse(text) else { return text.to_owned() };
     let mut with = line.name.to_owned();
     let mut left = value;
@@ -556,7 +253,7 @@ fn with_parameter(text: &str, name: &str, value: Option<&str>) -> String {
 }
 
 /// RFC 5545 §3.2: in quotes where it must be; what no quotes can hold is left out.
-fn parameter_value(value: &str) -> String {
+pub(super) fn parameter_value(value: &str) -> String {
     let plain: String = value.chars().filter(|c| *c != '"' && !c.is_control()).collect();
     match plain.contains([':', ';', ',']) {
         true => format!("\"{plain}\""),
@@ -564,208 +261,15 @@ fn parameter_value(value: &str) -> String {
     }
 }
 
-fn partstat_name(partstat: PartStat) -> Option<&'static str> {
-    match partstat {
-        PartStat::NeedsAction => Some("NEEDS-ACTION"),
-        PartStat::Accepted => Some("ACCEPTED"),
-        PartStat::Declined => Some("DECLINED"),
-        PartStat::Tentative => Some("TENTATIVE"),
-        PartStat::Other => None,
-    }
-}
-
-// --- when --------------------------------------------------------------------------------------------
-
-/// What sets the times of one component.
-fn times(
-    octets: &[u8],
-    vevent: &Component<'_>,
-    occurrence: &Occurrence,
-    start: &Moment,
-    end: &Moment,
-) -> Result<Vec<Patch>, NotEdited> {
-    let recurs = occurrence.recurrence.is_some();
-    let dtstart = vevent.property("DTSTART").ok_or(NotEdited::NoSuchComponent)?;
-    let mut patches = Vec::new();
-    let said = dated(start, &dtstart.line, &occurrence.start, recurs)?;
-    let text = with_others(&dtstart.line, "DTSTART", &said);
-    patches.extend(Patch::line(octets, dtstart, &text));
-
-    let first = vevent.property("DTEND").or(vevent.property("DURATION"));
-    match first {
-        Some(ending) if ending.line.is("DTEND") => {
-            let said = dated(end, &ending.line, &occurrence.end, recurs)?;
-            let text = with_others(&ending.line, "DTEND", &said);
-            patches.extend(Patch::line(octets, ending, &text));
-        }
-        Some(duration) => {
-            // It takes the zone of DTSTART.
-            let said = dated(end, &dtstart.line, &occurrence.start, recurs)?;
-            patches.extend(Patch::line(octets, duration, &format!("DTEND{said}")));
-        }
-        None if !is_default_end(start, end) => {
-            let said = dated(end, &dtstart.line, &occurrence.start, recurs)?;
-            let text = format!("DTEND{said}");
-            patches.push(Patch::insertion(octets, dtstart.octets.end, &text));
-        }
-        None => {}
-    }
-    for property in &vevent.properties {
-        let line = &property.line;
-        // The end is said once.
-        let again = (line.is("DTEND") || line.is("DURATION"))
-            && first.is_some_and(|first| first.octets != property.octets);
-        if again || (line.is("DTSTART") && property.octets != dtstart.octets) {
-            patches.push(Patch::removal(&property.octets));
-        }
-        // Quirk(exchange): it says that midnight is a whole day.
-        if line.is("X-MICROSOFT-CDO-ALLDAYEVENT") || line.is("X-MICROSOFT-MSNCALENDAR-ALLDAYEVENT")
-        {
-            let whole = matches!(start, Moment::Date(_));
-            let said = if whole { "TRUE" } else { "FALSE" };
-            let text = format!("{}{}:{said}", line.name, line.params);
-            patches.extend(Patch::line(octets, property, &text));
-        }
-    }
-    Ok(patches)
-}
-
-/// RFC 5545 §3.6.1: what an event without DTEND lasts.
-fn is_default_end(start: &Moment, end: &Moment) -> bool {
-    match (start, end) {
-        (Moment::Date(first), Moment::Date(end)) => first.tomorrow().is_ok_and(|next| next == *end),
-        _ => moment::instant(start) == moment::instant(end),
-    }
-}
-
-/// `name` with what was said of when, and the other parameters of the line.
-fn with_others(line: &Line<'_>, name: &str, said: &str) -> String {
-    let others: String = line
-        .raw_parameters()
-        .filter(|parameter| {
-            let (given, _) = parameter.split_once('=').unwrap_or((parameter, ""));
-            !given.trim().eq_ignore_ascii_case("TZID")
-                && !given.trim().eq_ignore_ascii_case("VALUE")
-        })
-        .map(|parameter| format!(";{parameter}"))
-        .collect();
-    format!("{name}{others}{said}")
-}
-
-/// `;VALUE=DATE:20261123`, `;TZID=Europe/Berlin:20261123T090000`, `:20261123T080000Z`: a moment as a line
-/// of its component says it. `beside` is a line that names a zone, and `known` the moment that it says.
-fn dated(
-    moment: &Moment,
-    beside: &Line<'_>,
-    known: &Moment,
-    recurs: bool,
-) -> Result<String, NotEdited> {
-    let (local, zone) = match moment {
-        Moment::Date(date) => return Ok(format!(";VALUE=DATE:{}", date_text(*date))),
-        Moment::Floating(local) => return Ok(format!(":{}", local_text(*local))),
-        Moment::Zoned { local, zone } => (*local, zone),
-    };
-    let at = moment::instant(moment).ok_or(NotEdited::Contradicted)?;
-    // The zone that the client wrote, under the name that it wrote.
-    if let Moment::Zoned { zone: known, .. } = known
-        && (!recurs || known.rules == zone.rules)
-    {
-        let local = known.rules.to_datetime(at);
-        // A time that the clock shows twice is the first one in a text.
-        if moment::instant(&Moment::Zoned { local, zone: known.clone() }) == Some(at) {
-            let tzid = beside.raw_parameters().find(|parameter| {
-                let name = parameter.split('=').next().unwrap_or_default();
-                name.trim().eq_ignore_ascii_case("TZID")
-            });
-            return Ok(match tzid {
-                Some(tzid) => format!(";{tzid}:{}", local_text(local)),
-                None => format!(":{}", utc_text(at)),
-            });
-        }
-    }
-    if !recurs || zone.rules == TimeZone::UTC {
-        return Ok(format!(":{}", utc_text(at)));
-    }
-    // RFC 7809 §1: a zone by the name that all know, without a VTIMEZONE.
-    let named = |name: &str| zone::by_name(name).is_some_and(|by_name| by_name == zone.rules);
-    let name = zone.rules.iana_name().or(Some(zone.tzid.as_str())).filter(|name| named(name));
-    let name = name.ok_or(NotEdited::NoZone)?;
-    Ok(format!(";TZID={}:{}", parameter_value(name), local_text(local)))
-}
-
-fn date_text(date: Date) -> String {
-    format!("{:04}{:02}{:02}", date.year(), date.month(), date.day())
-}
-
-fn local_text(local: DateTime) -> String {
-    let (hour, minute, second) = (local.hour(), local.minute(), local.second());
-    format!("{}T{hour:02}{minute:02}{second:02}", date_text(local.date()))
-}
-
-fn utc_text(at: Timestamp) -> String {
-    format!("{}Z", local_text(TimeZone::UTC.to_datetime(at)))
-}
-
-/// What takes occurrences out of the EXDATEs that they are in.
-fn without_exdates(
-    octets: &[u8],
-    object: &Object,
-    calendar: &Component<'_>,
-    there: &[&Moment],
-) -> Vec<Patch> {
-    let Ok((vevent, master)) = object.master(calendar) else { return Vec::new() };
-    let mut patches = Vec::new();
-    for property in vevent.properties.iter().filter(|property| property.line.is("EXDATE")) {
-        let line = &property.line;
-        let stays = |value: &&str| {
-            let named = value_moment(value.trim(), line, &master.start);
-            let is = |there: &&Moment| {
-                named.as_ref().is_some_and(|named| is_same(named, there, &object.event))
-            };
-            !there.iter().any(is)
-        };
-        let values: Vec<&str> = line.value.split(',').filter(stays).collect();
-        if values.iter().all(|value| value.trim().is_empty()) {
-            patches.push(Patch::removal(&property.octets));
-        } else if values.len() < line.value.split(',').count() {
-            let text = format!("{}{}:{}", line.name, line.params, values.join(","));
-            patches.extend(Patch::line(octets, property, &text));
-        }
-    }
-    patches
-}
-
-/// A date or time as it stands in a line of the series that begins at `start`. `None`: in a zone of which
-/// nothing is known here, and so no match for anything.
-fn value_moment(value: &str, line: &Line<'_>, start: &Moment) -> Option<Moment> {
-    let number = |from: usize, to: usize| value.get(from..to)?.parse::<i8>().ok();
-    let year = value.get(0..4)?.parse::<i16>().ok()?;
-    let date = Date::new(year, number(4, 6)?, number(6, 8)?).ok()?;
-    let Some(clock) = value.get(8..).filter(|rest| !rest.is_empty()) else {
-        return Some(Moment::Date(date));
-    };
-    let time = Time::new(number(9, 11)?, number(11, 13)?, number(13, 15)?.min(59), 0).ok()?;
-    let local = date.to_datetime(time);
-    if clock.ends_with(['Z', 'z']) {
-        return TimeZone::UTC.to_timestamp(local).ok().map(moment::utc);
-    }
-    match (line.parameter("TZID"), start) {
-        (None, _) => Some(Moment::Floating(local)),
-        (Some(tzid), Moment::Zoned { zone, .. }) if zone.tzid == tzid => {
-            Some(Moment::Zoned { local, zone: zone.clone() })
-        }
-        (Some(tzid), _) => {
-            let zone = Zone { tzid: tzid.to_owned(), rules: zone::by_name(tzid)? };
-            Some(Moment::Zoned { local, zone })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::account::Address;
+    use crate::ical::PartStat;
+    use crate::ical::edit_times::is_at;
 
     const OBJECT: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nX-ANY;x=\"a:b\":kept\r\nBEGIN:VTIMEZONE\r\n\
         TZID:W. Europe Standard Time\r\nEND:VTIMEZONE\r\n\

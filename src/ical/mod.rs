@@ -6,6 +6,9 @@
 mod caps;
 mod component;
 pub mod edit;
+mod edit_answers;
+mod edit_occurrences;
+mod edit_times;
 mod fold;
 mod grammar;
 mod moment;
