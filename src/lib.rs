@@ -28,6 +28,7 @@
 //!      plan  doubt  report  retry  secret  finding                          pure
 //!
 //!      page has listen as well, and link: how one comes to it
+//!      control has execute as well, for questions that somebody asks of a mailbox
 //!      clock: the time, handed in: store and graph name it, and whoever has the store asks it
 //!      sandbox: a stand-in for Microsoft 365, and knows none of the above
 //! ```

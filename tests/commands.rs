@@ -151,16 +151,7 @@ fn invites_are_listed_shown_and_forgotten() {
     let site = Site::new();
     let mut daemon = site.serve();
     let mut client = Client::connect(daemon.address, &site.password).unwrap();
-    let mut invite = Mail::new("interview", &[COLLEAGUE], &[], 0);
-    invite.octets = format!(
-        "From: {USER}\r\nTo: {COLLEAGUE}\r\nSubject: Interview\r\nMIME-Version: 1.0\r\n\
-         Content-Type: text/calendar; method=REQUEST; charset=utf-8\r\n\r\nBEGIN:VCALENDAR\r\n\
-         VERSION:2.0\r\nPRODID:-//contoso//hr//EN\r\nMETHOD:REQUEST\r\nBEGIN:VEVENT\r\nUID:{UID}\r\n\
-         DTSTAMP:20261120T080000Z\r\nDTSTART:20301120T080000Z\r\nDTEND:20301120T090000Z\r\n\
-         SUMMARY:Interview\r\nORGANIZER:mailto:{USER}\r\nATTENDEE:mailto:{COLLEAGUE}\r\n\
-         END:VEVENT\r\nEND:VCALENDAR\r\n"
-    );
-    client.submit(&invite).unwrap();
+    client.submit(&Mail::invite(UID)).unwrap();
     site.finish(&mut daemon);
     with_and_without_a_daemon(&site, || {
         let list = prints(&site, &["invites", "list"]);

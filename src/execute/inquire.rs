@@ -1,5 +1,8 @@
 //! Asks a mailbox what the documentation leaves open, with its owner's consent: one mail to itself, drafts
 //! and events that are deleted again. It touches nothing else, and looks at nothing but these.
+//!
+//! The mail is to nobody else and is worth nothing, so no record is written before it goes: where an answer
+//! is lost, the inquiry ends.
 
 use std::time::Duration;
 

@@ -148,6 +148,17 @@ async fn card(site: &Site, address: &Address) -> Option<Card> {
     Some(Card::new(account, &renewed, &site.clockface()))
 }
 
+/// How many of an account are on their way; `None`: the answer was to something else.
+async fn on_their_way(site: &Site, address: &Address) -> Option<u64> {
+    match site.ask(Request::Entries { state: None, most: 0 }).await {
+        Reply::Entries { waiting, .. } => {
+            let lane = waiting.iter().find(|one| one.address.same_mailbox(address));
+            Some(lane.map_or(0, |one| one.mails))
+        }
+        _ => None,
+    }
+}
+
 fn unknown(visit: &Visit, address: &Address) -> Response {
     not_found(visit, "accounts", &format!("There is no account {address}."))
 }
@@ -158,13 +169,11 @@ pub(super) async fn one(
     Path(address): Path<Address>,
 ) -> Response {
     let Some(card) = card(&site, &address).await else { return unknown(&visit, &address) };
-    let asked = Request::Entries { state: None, most: 0 };
-    let Reply::Entries { waiting, .. } = site.ask(asked).await else { return odd() };
-    let waiting = waiting.iter().find(|one| one.address.same_mailbox(&address));
+    let Some(waiting) = on_their_way(&site, &address).await else { return odd() };
     let page = One {
         frame: Frame::new(&visit, "accounts", card.address.clone()),
         card,
-        waiting: waiting.map_or(0, |one| one.mails),
+        waiting,
         profiles: profiles(),
     };
     html(StatusCode::OK, &page)
@@ -358,10 +367,7 @@ pub(super) async fn ask_removal(
     Path(address): Path<Address>,
 ) -> Response {
     let Some(card) = card(&site, &address).await else { return unknown(&visit, &address) };
-    let asked = Request::Entries { state: None, most: 0 };
-    let Reply::Entries { waiting: lanes, .. } = site.ask(asked).await else { return odd() };
-    let in_all = lanes.iter().find(|one| one.address.same_mailbox(&address));
-    let in_all = in_all.map_or(0, |one| one.mails);
+    let Some(in_all) = on_their_way(&site, &address).await else { return odd() };
     let mut waiting = Vec::new();
     for state in [EntryState::Queued, EntryState::Attempting, EntryState::Sending] {
         let (before, address) = (None, Some(address.clone()));

@@ -22,7 +22,7 @@ use postbridge::store::{Room, Store};
 use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Runtime;
 
-use super::{PATIENCE, USER, add_account, id_in, private_directory, sandbox, sign_in};
+use super::{COLLEAGUE, PATIENCE, USER, add_account, id_in, private_directory, sandbox, sign_in};
 
 /// The account may send as this by its configuration; Microsoft says that it may not.
 pub const NOT_OURS: &str = "jobs@contoso.example";
@@ -492,6 +492,22 @@ impl Mail {
         );
         let to = to.iter().chain(bcc).map(|&to| to.to_owned()).collect();
         Mail { from, to, subject: subject.to_owned(), octets }
+    }
+}
+
+impl Mail {
+    /// An interview, with a colleague and this UID.
+    pub fn invite(uid: &str) -> Mail {
+        let mut invite = Mail::new("interview", &[COLLEAGUE], &[], 0);
+        invite.octets = format!(
+            "From: {USER}\r\nTo: {COLLEAGUE}\r\nSubject: Interview\r\nMIME-Version: 1.0\r\n\
+             Content-Type: text/calendar; method=REQUEST; charset=utf-8\r\n\r\nBEGIN:VCALENDAR\r\n\
+             VERSION:2.0\r\nPRODID:-//contoso//hr//EN\r\nMETHOD:REQUEST\r\nBEGIN:VEVENT\r\nUID:{uid}\r\n\
+             DTSTAMP:20261120T080000Z\r\nDTSTART:20301120T080000Z\r\nDTEND:20301120T090000Z\r\n\
+             SUMMARY:Interview\r\nORGANIZER:mailto:{USER}\r\nATTENDEE:mailto:{COLLEAGUE}\r\n\
+             END:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        invite
     }
 }
 
