@@ -55,8 +55,8 @@ pub enum StartError {
     #[error(transparent)]
     Key(KeyError),
     #[error(
-        "no app registration is configured; put its client_id under [entra] (README, \"Register \
-         the app\"), or run `postbridge demo` to try it without"
+        "no app registration is configured; put its client_id under [entra] (see \
+         docs/entra.md), or run `postbridge demo` to try it without"
     )]
     NotConfigured,
     #[error("accounts cannot be used: {0}")]

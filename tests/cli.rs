@@ -373,6 +373,9 @@ fn each_change_of_state_is_a_line_with_the_id_and_names_nobody() {
         assert!(std::time::Instant::now() < deadline, "{}", daemon.log());
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    // The command that mends it names the account, and so stands in the list.
+    let list = succeeded(site.command(&["account", "list"]).output().unwrap());
+    assert!(list.contains(&format!("postbridge account signin {}", common::USER)), "{list}");
     daemon.terminate();
     daemon.ended();
     let log = daemon.log();

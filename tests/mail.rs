@@ -359,7 +359,7 @@ async fn mail_of_a_revoked_account_waits_for_its_user_and_bounces_nowhere() {
     fault(&bridge, &[1], json!("revoke_tokens")).await;
     let first = bridge.submit_short(&[COLLEAGUE], "revoked").await;
     let why = once_it_needs_sign_in(&bridge).await;
-    assert!(why.contains("postbridge account signin"), "{why}");
+    assert!(why.contains("sign in again"), "{why}");
     once_put_off(&bridge, first).await;
     // Clients notice nothing, and nobody asks Microsoft in vain.
     let second = bridge.submit_short(&[COLLEAGUE], "meanwhile").await;
@@ -447,7 +447,7 @@ async fn mail_of_an_account_whose_token_cannot_be_opened_waits_for_its_user() {
     fault(&bridge, &[1], json!("expire_tokens")).await;
     let id = bridge.submit_short(&[COLLEAGUE], "damaged").await;
     let why = once_it_needs_sign_in(&bridge).await;
-    assert!(why.contains("postbridge account signin"), "{why}");
+    assert!(why.contains("sign in again"), "{why}");
     assert_eq!(once_put_off(&bridge, id).await.attempts, 1);
     common::sign_in(&bridge.running.control).await;
     assert_eq!(bridge.once(id, State::Sent).await.attempts, 2);

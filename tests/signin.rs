@@ -413,7 +413,7 @@ async fn a_revoked_token_needs_a_sign_in_and_a_sign_in_mends_it() {
     bench.revoke().await;
     let got = bench.access.renew(bench.account.id, &stale).await;
     let Err(AccessError::NeedsSignIn { why }) = got else { panic!("{got:?}") };
-    assert!(why.contains("revoked") && why.contains("account signin"), "{why}");
+    assert!(why.contains("revoked") && why.contains("sign in again"), "{why}");
     assert_eq!(bench.stored().await.standing, Standing::NeedsSignIn(why));
     // Nobody asks Microsoft again in vain, not even after a restart.
     let bench = bench.restart().await;

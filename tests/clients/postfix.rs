@@ -16,7 +16,7 @@ use postbridge::smtp::server::Kind;
 const MASTER: &str = include_str!("../data/clients/postfix-master.cf");
 /// What keeps it to itself: no DNS, no local delivery, no transport but smtp to the relayhost.
 const PRIVATE: &str = include_str!("../data/clients/postfix-private.cf");
-/// What the README tells its readers to write, with a port and places to be filled in.
+/// What docs/clients.md tells its readers to write, with a port and places to be filled in.
 const AS_DOCUMENTED: &str = include_str!("../data/clients/postfix-relayhost.cf");
 
 pub struct Postfix {

@@ -140,7 +140,7 @@ async fn many_refused_mails_on_a_cached_connection_delay_no_other() {
 }
 
 #[test]
-fn the_readme_says_of_postfix_what_is_tested_here() {
-    let readme = include_str!("../../README.md");
-    assert!(readme.contains(include_str!("../data/clients/postfix-relayhost.cf")));
+fn the_page_on_clients_says_of_postfix_what_is_tested_here() {
+    let page = include_str!("../../docs/clients.md");
+    assert!(page.contains(include_str!("../data/clients/postfix-relayhost.cf")));
 }

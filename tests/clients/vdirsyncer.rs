@@ -15,7 +15,7 @@ pub struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    /// Set up as the README says, with the collections that this URL leads to. Skips loudly without vdirsyncer.
+    /// Set up as docs/calendar.md says, with the collections that this URL leads to. Skips loudly without vdirsyncer.
     pub async fn set(scene: &'a Scene, url: &str) -> Option<Folder<'a>> {
         let program = of_pypi("vdirsyncer")?;
         let (path, password) = (scene.file("calendars/calendar"), scene.file("password"));
