@@ -201,10 +201,8 @@ impl Asked<'_> {
                 self.graph.delete_event(self.token(), &event.id).await?;
                 "a second event".to_owned()
             }
-            Ok(Created::Before(Some(existing))) if existing == id => {
-                "an error that names the event".to_owned()
-            }
-            Ok(Created::Before(_)) => "an error that does not name the event".to_owned(),
+            Ok(Created::Before(Some(_))) => "an error that names the event".to_owned(),
+            Ok(Created::Before(None)) => "an error that does not name the event".to_owned(),
             Err(failure) => in_short(&failure),
         };
         self.found(Question::SameTransaction, again);
