@@ -339,13 +339,18 @@ fn killed_at_any_request_of_a_mixed_batch_in_any_world_the_ledger_is_that_of_the
     let begun = Instant::now();
     let worlds = all_worlds();
     let worlds = with_undisturbed(&worlds);
+    // A send in each world; of the others each in every other one, unless all are asked for.
+    let all = std::env::var_os("POSTBRIDGE_ALL_KILLS").is_some();
     let mut runs = Vec::new();
-    for (world, expected, requests) in &worlds {
+    for (nth_world, (world, expected, requests)) in worlds.iter().enumerate() {
         // A token; draft, tag and send of three mails and a report; draft, upload in two pieces and send
         // of the large one; event, file and attendees.
         assert_eq!(requests.len(), 21, "{}: {requests:?}", world.0);
-        for when in [When::Before, When::After] {
-            runs.extend(requests.iter().map(|at| Run { world, expected, at, when }));
+        for (nth_when, when) in [When::Before, When::After].into_iter().enumerate() {
+            let chosen = requests.iter().enumerate().filter(|(nth, at)| {
+                all || at.route.ends_with("/send") || (nth_world + nth_when + nth).is_multiple_of(2)
+            });
+            runs.extend(chosen.map(|(_, at)| Run { world, expected, at, when }));
         }
     }
     let totals = side_by_side(&runs, |batch, run| run.make(batch, || ()));
