@@ -368,11 +368,7 @@ fn each_change_of_state_is_a_line_with_the_id_and_names_nobody() {
     site.work_off(&mut daemon);
     site.sandbox.world().identity.revoke(None, false);
     client.submit(&Mail::new("waits", &[COLLEAGUE], &[], 10)).unwrap();
-    let deadline = std::time::Instant::now() + common::PATIENCE;
-    while !daemon.log().contains("the account needs a sign-in") {
-        assert!(std::time::Instant::now() < deadline, "{}", daemon.log());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    daemon.logged("the account needs a sign-in");
     // The command that mends it names the account, and so stands in the list.
     let list = succeeded(site.command(&["account", "list"]).output().unwrap());
     assert!(list.contains(&format!("postbridge account signin {}", common::USER)), "{list}");

@@ -534,7 +534,7 @@ async fn health_is_told_without_login_and_metrics_may_be_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_gone_is_not_ready_and_the_process_still_answers() {
+async fn a_writer_that_is_held_up_is_not_ready_and_the_process_still_answers() {
     let page = Page::open().await;
     let store = page.bridge.running.control.store.clone();
     // The writer is held up, which the pulse feels.

@@ -11,15 +11,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use common::daemon::{Client, Daemon, Mail, Site};
 use common::{COLLEAGUE, PATIENCE, USER};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sqlx::{Connection, SqliteConnection};
-
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where systemd is told things.
 struct Told(UnixDatagram);
@@ -57,15 +54,6 @@ fn hang_up(daemon: &Daemon) {
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
 }
 
-/// Waits until the daemon has logged this.
-fn logged(daemon: &Daemon, words: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !daemon.log().contains(words) {
-        assert!(Instant::now() < deadline, "{words:?} is not in\n{}", daemon.log());
-        std::thread::sleep(LOOK_AGAIN);
-    }
-}
-
 #[test]
 fn systemd_is_told_when_mail_is_taken_and_when_it_ends() {
     let site = Site::new();
@@ -91,7 +79,7 @@ fn the_watchdog_hears_nothing_while_the_writer_is_stuck_and_hears_again_after_it
     let url = format!("sqlite://{}", site.state().join("postbridge.db").display());
     let mut other = site.runtime.block_on(SqliteConnection::connect(&url)).unwrap();
     site.runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut other)).unwrap();
-    logged(&daemon, "the writer of the store does not answer");
+    daemon.logged("the writer of the store does not answer");
     assert!(!site.command(&["health"]).output().unwrap().status.success());
     told.forget();
     site.runtime.block_on(sqlx::query("ROLLBACK").execute(&mut other)).unwrap();
@@ -127,8 +115,8 @@ fn a_reload_takes_up_the_configuration_and_keeps_the_sessions() {
     hang_up(&daemon);
     assert!(told.next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(told.next(), "READY=1\n");
-    logged(&daemon, "not reloaded");
-    logged(&daemon, "spol");
+    daemon.logged("not reloaded");
+    daemon.logged("spol");
     let asked = site.command(&["reload"]).output().unwrap();
     assert!(asked.status.code() == Some(78), "{asked:?}");
     mail_from(&mut open, "550").unwrap();
@@ -146,7 +134,7 @@ fn a_reload_takes_up_the_configuration_and_keeps_the_sessions() {
     );
     assert!(told.next().starts_with("RELOADING=1\n"));
     assert_eq!(told.next(), "READY=1\n");
-    logged(&daemon, "need a restart keys=\"spool\"");
+    daemon.logged("need a restart keys=\"spool\"");
     let two = |client: &mut Client, code: &str| {
         client.ask(&format!("RCPT TO:<{COLLEAGUE}>"), "250").unwrap();
         client.ask("RCPT TO:<kim.akers@fabrikam.example>", code).unwrap();
@@ -204,13 +192,13 @@ fn a_reload_shows_clients_the_certificate_that_was_renewed() {
     assert!(tls_greeting(daemon.address, &first).unwrap().starts_with("220 "));
     let second = make();
     hang_up(&daemon);
-    logged(&daemon, "reloaded");
+    daemon.logged("reloaded");
     assert!(tls_greeting(daemon.address, &second).unwrap().starts_with("220 "));
     assert!(tls_greeting(daemon.address, &first).is_err());
     // A key that does not fit changes nothing.
     std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     hang_up(&daemon);
-    logged(&daemon, "not reloaded");
+    daemon.logged("not reloaded");
     let asked = site.command(&["reload"]).output().unwrap();
     assert!(String::from_utf8(asked.stderr).unwrap().contains("do not make a TLS server"));
     assert!(tls_greeting(daemon.address, &second).unwrap().starts_with("220 "));

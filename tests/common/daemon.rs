@@ -426,6 +426,15 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until it has logged this.
+    pub fn logged(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < deadline, "{words:?} is not in\n{}", self.log());
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// kill -9, as a power cut would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
